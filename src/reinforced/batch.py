@@ -1,0 +1,71 @@
+"""A batch: some rows of a shard as an Arrow table, whose images are decoded at most once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from reinforced.images import ImageError, Pixels, decode
+
+
+class Batch:
+    """Rows handed to an operator: `table` holds the columns, `decoded()` and `pixels` the pictures."""
+
+    def __init__(self, table: pa.Table, decoded: Sequence[Pixels | ImageError | None] | None = None) -> None:
+        self.table = table
+        self._decoded = list(decoded) if decoded is not None else [None] * table.num_rows
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def keys(self) -> list[str]:
+        """The sample keys, in row order."""
+        return self.values("key")
+
+    def values(self, name: str) -> list:  # type: ignore[type-arg]  # whatever Python values the column holds
+        """Return a column as a list of Python values, None for null."""
+        return self.table.column(name).to_pylist()  # type: ignore[no-any-return]
+
+    def decoded(self) -> list[Pixels | ImageError]:
+        """Decode every image: uint8 (height, width, 3) each, or the error for those that cannot be decoded."""
+        for i, done in enumerate(self._decoded):
+            if done is None:
+                self._decoded[i] = _try_decode(self.table.column("image")[i].as_buffer())
+        return self._decoded  # type: ignore[return-value]
+
+    @property
+    def pixels(self) -> list[Pixels]:
+        """The decoded images, uint8 (height, width, 3) each; raises the first ImageError if one cannot be decoded."""
+        found = self.decoded()
+        for image in found:
+            if isinstance(image, ImageError):
+                raise image
+        return found  # type: ignore[return-value]
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Return the batch of these rows, decoded images carried along."""
+        if len(rows) == len(self):
+            return self
+        return Batch(self.table.take(pa.array(rows, pa.int64())), [self._decoded[i] for i in rows])
+
+    def with_columns(self, columns: Mapping[str, pa.Array], schema: pa.Schema) -> Batch:
+        """Return the batch with columns added (or replaced), typed and described by `schema`."""
+        table = self.table
+        for name, values in columns.items():
+            field = schema.field(name)
+            array = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, field.type)
+            table = table.drop_columns([name]) if name in table.column_names else table
+            table = table.append_column(field, array.cast(field.type))
+        return Batch(table, self._decoded)
+
+
+def _try_decode(data: pa.Buffer | None) -> Pixels | ImageError:
+    if data is None:
+        return ImageError("the row has no image")
+    try:
+        return decode(data.to_pybytes())
+    except ImageError as error:
+        return error
+

@@ -1,0 +1,310 @@
+"""What an operator is: typed parameters, declared columns, and one function on a batch of rows.
+
+An operator is one file in `operators/` with one class in it; its path is its name in YAML. It is a pydantic model (its
+fields are its parameters), it pickles without its models, and it is callable on an Arrow table without the engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from reinforced import columns
+from reinforced.batch import Batch
+from reinforced.errors import RequestError, nearest
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from reinforced.dataset import Dataset
+
+Columns = Mapping[str, pa.Array | Sequence[Any]]
+ShardSpec = dict[str, Any]
+
+
+class Resources(BaseModel):
+    """What one worker of a step needs, and how many of them there may be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpus: Annotated[float, Field(gt=0, description="CPU cores of one worker; also its number of compute threads.")] = 1
+    gpus: Annotated[float, Field(ge=0, description="GPUs of one worker; a fraction shares one.")] = 0
+    memory: Annotated[str | None, Field(description="Memory of one worker, such as 4GiB; Ray places it by that.")] = None
+    workers: Annotated[
+        tuple[int, int] | int | None,
+        Field(description="Number of workers, or [least, most] for a pool that grows; default: as many as fit."),
+    ] = None
+
+    @field_validator("memory")
+    @classmethod
+    def _check_memory(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"\d+(\.\d+)?\s*(MiB|GiB|TiB|MB|GB|TB)", value):
+            raise ValueError(f"'{value}' is no amount of memory; write a number and a unit, such as 4GiB")
+        return value
+
+    @field_validator("workers")
+    @classmethod
+    def _check_workers(cls, value: tuple[int, int] | int | None) -> tuple[int, int] | int | None:
+        least, most = value if isinstance(value, tuple) else (value or 1, value or 1)
+        if not 1 <= least <= most:
+            raise ValueError(f"workers [{least}, {most}] must be at least 1 and in rising order")
+        return value
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory in bytes."""
+        if self.memory is None:
+            return None
+        number, unit = re.fullmatch(r"([\d.]+)\s*(\w+)", self.memory).groups()  # type: ignore[union-attr]
+        base = 1024 if "i" in unit else 1000
+        return int(float(number) * base ** {"M": 2, "G": 3, "T": 4}[unit[0]])
+
+
+class Operator(BaseModel):
+    """A step of a pipeline; subclass one of the kinds below."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raise it when the same parameters give another result: layers made by older versions are then made again."""
+    layer: ClassVar[str] = ""
+    """The layer that holds the columns this adds."""
+    reads: ClassVar[tuple[str | pa.Field, ...]] = ()
+    """Columns it needs, by name from `schemas/` or described; `pixels` asks for decoded images."""
+    writes: ClassVar[tuple[str | pa.Field, ...]] = ()
+    """Columns it adds."""
+
+    resources: Annotated[Resources, Field(description="What one worker needs.", repr=False)] = Resources()
+
+    @classmethod
+    def name(cls) -> str:
+        """The operator's name in YAML: its path below `operators/`, or its dotted path elsewhere."""
+        prefix = "reinforced.operators."
+        return cls.__module__.removeprefix(prefix) if cls.__module__.startswith(prefix) else (
+            f"{cls.__module__}.{cls.__name__}"
+        )
+
+    def inputs(self) -> pa.Schema:
+        """Return the columns it reads, with their types; override where they depend on the parameters."""
+        return columns.resolve(name if name != "pixels" else "image" for name in self.reads)
+
+    def outputs(self) -> pa.Schema:
+        """Return the columns it adds, with their types; override where they depend on the parameters."""
+        return columns.resolve(self.writes)
+
+    def check(self, available: pa.Schema) -> None:
+        """Raise ValueError if the step cannot work on these columns; called on the driver before a worker starts."""
+
+    def ingredients(self) -> dict[str, str]:
+        """Return content hashes of what besides the parameters decides the result (weights, lists), by name."""
+        return {}
+
+    def setup(self) -> None:
+        """Load models and tables on the worker, once, before the first batch; keep them in private attributes."""
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Apply the operator to a table with no engine around: returns the rows it keeps with the columns it adds."""
+        self.setup()
+        return self.apply(Batch(table)).table
+
+    def apply(self, batch: Batch) -> Batch:
+        """Apply the operator to a batch and return the resulting batch."""
+        raise TypeError(f"{self.name()} is a {self.kind}: it is not applied to rows")
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """A filter's judgement, one entry a row: the reason it is dropped (None keeps it) and the measured value."""
+
+    reasons: Sequence[str | None]
+    scores: Sequence[float | None] | None = None
+
+
+class Source(Operator):
+    """Where samples come from: lists shards on the driver, reads one on a worker."""
+
+    kind: ClassVar[str] = "source"
+    layer: ClassVar[str] = "samples"
+
+    @abstractmethod
+    def columns(self) -> pa.Schema:
+        """Return the columns every shard will have, from a look at the source."""
+
+    @abstractmethod
+    def shards(self) -> Iterator[ShardSpec]:
+        """Yield one small JSON-able description a shard, in a fixed order; enough for `read`, and changed content
+        changes it."""
+
+    @abstractmethod
+    def read(self, shard: ShardSpec) -> pa.Table:
+        """Read a shard's rows; a string column `_error` holds the reason for rows that could not be read."""
+
+    def outputs(self) -> pa.Schema:
+        """Return the columns of the source."""
+        return self.columns()
+
+
+class Transform(Operator):
+    """Adds columns to every row."""
+
+    kind: ClassVar[str] = "transform"
+
+    into: Annotated[str | None, Field(description="Layer to write instead of the operator's own.")] = None
+
+    @abstractmethod
+    def transform(self, batch: Batch) -> Columns:
+        """Return the added columns, one value a row (`draws` values a row, row by row, where `draws` is set)."""
+
+    @property
+    def rows_per_sample(self) -> int | None:
+        """Rows the layer has for each sample where that is not one: the draws of a reinforcement."""
+        return None
+
+    def apply(self, batch: Batch) -> Batch:
+        """Return the batch with the columns added."""
+        added = self.transform(batch)
+        if self.rows_per_sample is None:
+            return batch.with_columns(added, self.outputs())
+        schema = self.outputs()
+        return Batch(pa.table([pa.array(added[f.name], f.type) for f in schema], schema=schema))
+
+
+class Filter(Operator):
+    """Keeps or drops every row, with a reason and a score."""
+
+    kind: ClassVar[str] = "filter"
+
+    @abstractmethod
+    def judge(self, batch: Batch) -> Verdicts:
+        """Return the verdict on every row."""
+
+    def apply(self, batch: Batch) -> Batch:
+        """Return the rows that are kept."""
+        reasons = self.judge(batch).reasons
+        return batch.take([i for i, reason in enumerate(reasons) if reason is None])
+
+
+class Generator(Operator):
+    """Makes new rows out of each row; the new rows take its place and start a new `samples`."""
+
+    kind: ClassVar[str] = "generator"
+
+    @abstractmethod
+    def generate(self, batch: Batch) -> pa.Table:
+        """Return the new rows with an int64 column `_parent`: the row of the batch each was made from, rising."""
+
+    def apply(self, batch: Batch) -> Batch:
+        """Return the new rows."""
+        return Batch(self.generate(batch).drop_columns(["_parent"]))
+
+
+class Global(Operator):
+    """Decides over all rows of the dataset at once: a narrow sketch per row, then one reduction over all of them."""
+
+    kind: ClassVar[str] = "global"
+
+    @abstractmethod
+    def sketch(self, batch: Batch) -> Columns:
+        """Return the few values per row that the decision needs; `sketch_schema` names and types them."""
+
+    @abstractmethod
+    def sketch_schema(self) -> pa.Schema:
+        """Return the columns of the sketch."""
+
+    @abstractmethod
+    def reduce(self, sketches: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+        """Return (shard, row, reason, score) of the rows to drop, from all sketches.
+
+        `sketches` has shard (string), row (int64, within the shard's samples), key and the sketch's own columns.
+        """
+
+    def apply(self, batch: Batch) -> Batch:
+        """Decide over this batch alone and return the rows that are kept."""
+        import duckdb
+
+        table = pa.table({"shard": ["0"] * len(batch), "row": range(len(batch)), "key": batch.keys})
+        for name, values in self.sketch(batch).items():
+            table = table.append_column(name, pa.array(values, self.sketch_schema().field(name).type))
+        with duckdb.connect() as connection:
+            dropped = self.reduce(connection.from_arrow(table)).fetchall()
+        gone = {row for _, row, *_ in dropped}
+        return batch.take([i for i in range(len(batch)) if i not in gone])
+
+
+class Sink(Operator):
+    """Writes the finished dataset out in another form, shard by shard."""
+
+    kind: ClassVar[str] = "sink"
+
+    @abstractmethod
+    def write(self, shard: str, table: pa.Table) -> list[str]:
+        """Write one shard's kept rows (all row-aligned layers joined); returns the paths written."""
+
+    def finish(self, dataset: Dataset) -> None:
+        """Do what needs the whole dataset, once, on the driver after all shards are written."""
+
+
+KINDS: dict[str, type[Operator]] = {
+    kind.kind: kind for kind in (Source, Transform, Filter, Generator, Global, Sink)  # type: ignore[type-abstract]
+}
+
+
+def operator_names() -> list[str]:
+    """Return the names of all operators that ship with the package, found as files of `operators/`, none imported."""
+    return sorted(_walk(resources.files("reinforced.operators"), ""))
+
+
+def _walk(folder: Traversable, prefix: str) -> Iterator[str]:
+    for entry in folder.iterdir():
+        if entry.name.startswith(("_", ".")):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, f"{prefix}{entry.name}.")
+        elif entry.name.endswith(".py"):
+            yield prefix + entry.name.removesuffix(".py")
+
+
+def find_operator(name: str) -> type[Operator]:
+    """Return the operator class for a name in YAML: a shipped operator, or a user's own by its dotted path.
+
+    Raises: RequestError with the nearest name for an unknown one.
+    """
+    known = operator_names()
+    if name in known:
+        return _only_operator(importlib.import_module(f"reinforced.operators.{name}"), name)
+    module_path, _, attribute = name.rpartition(".")
+    for path, wanted in ((name, None), (module_path, attribute)):
+        try:
+            module = importlib.import_module(path) if path else None
+        except ModuleNotFoundError as error:
+            if error.name and not (path == error.name or path.startswith(error.name + ".")):
+                raise RequestError(f"operator '{name}' cannot be imported: {error}") from error
+            continue
+        if module is None or (wanted is not None and not hasattr(module, wanted)):
+            continue
+        found = _only_operator(module, name) if wanted is None else getattr(module, wanted)
+        if inspect.isclass(found) and issubclass(found, Operator):
+            return found
+    raise RequestError(f"operator '{name}' is unknown{nearest(name, known)}")
+
+
+def _only_operator(module: Any, name: str) -> type[Operator]:
+    found = [
+        member
+        for member in vars(module).values()
+        if inspect.isclass(member) and issubclass(member, Operator) and member.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise RequestError(f"operator '{name}': {module.__name__} must define exactly one operator, it has {len(found)}")
+    return found[0]
