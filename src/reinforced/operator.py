@@ -110,6 +110,10 @@ class Operator(BaseModel):
         """Return content hashes of what besides the parameters decides the result (weights, lists), by name."""
         return {}
 
+    def metadata(self) -> dict[str, str]:
+        """Return what a reader of the layer must know, by name; stored in its Parquet metadata."""
+        return {}
+
     def setup(self) -> None:
         """Load models and tables on the worker, once, before the first batch; keep them in private attributes."""
 
