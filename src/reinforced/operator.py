@@ -84,6 +84,8 @@ class Operator(BaseModel):
     """Columns it needs, by name from `schemas/` or described; `pixels` asks for decoded images."""
     writes: ClassVar[tuple[str | pa.Field, ...]] = ()
     """Columns it adds."""
+    alone: ClassVar[bool] = False
+    """Whether it runs in a segment of its own: a model's last bits may depend on which rows share its batch."""
 
     resources: Annotated[Resources, Field(description="What one worker needs.", repr=False)] = Resources()
 
