@@ -14,7 +14,7 @@ class Batch:
 
     def __init__(self, table: pa.Table, decoded: Sequence[Pixels | ImageError | None] | None = None) -> None:
         self.table = table
-        self._decoded = list(decoded) if decoded is not None else [None] * table.num_rows
+        self._decoded: list[Pixels | ImageError | None] = list(decoded) if decoded is not None else [None] * table.num_rows
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -28,12 +28,13 @@ class Batch:
         """Return a column as a list of Python values, None for null."""
         return self.table.column(name).to_pylist()  # type: ignore[no-any-return]
 
-    def decoded(self) -> list[Pixels | ImageError]:
-        """Decode every image: uint8 (height, width, 3) each, or the error for those that cannot be decoded."""
-        for i, done in enumerate(self._decoded):
-            if done is None:
+    def decoded(self, rows: Sequence[int] | None = None) -> list[Pixels | ImageError]:
+        """Decode the images, all or of some rows: uint8 (height, width, 3) each, or the error of those that fail."""
+        wanted = range(len(self)) if rows is None else rows
+        for i in wanted:
+            if self._decoded[i] is None:
                 self._decoded[i] = _try_decode(self.table.column("image")[i].as_buffer())
-        return self._decoded  # type: ignore[return-value]
+        return [self._decoded[i] for i in wanted]  # type: ignore[misc]
 
     @property
     def pixels(self) -> list[Pixels]:
@@ -68,4 +69,3 @@ def _try_decode(data: pa.Buffer | None) -> Pixels | ImageError:
         return decode(data.to_pybytes())
     except ImageError as error:
         return error
-

@@ -86,6 +86,8 @@ class Operator(BaseModel):
     """Columns it adds."""
     alone: ClassVar[bool] = False
     """Whether it runs in a segment of its own: a model's last bits may depend on which rows share its batch."""
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
+    """Parameters it runs with offline, on any images: for the docs and the contract test; () if there are none."""
 
     resources: Annotated[Resources, Field(description="What one worker needs.", repr=False)] = Resources()
 
