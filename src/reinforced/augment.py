@@ -1,0 +1,109 @@
+"""Augmentations with stored parameters: drawn as integers from the sample's key, replayed bit for bit.
+
+Everything random is defined in integers from counter-based words, so no library's generator and no rounding of `exp` or
+`log` decides a parameter. One function, `Augment.apply`, makes the pixels for the teachers and again for the student.
+Each augmentation draws from words of its own name: adding one changes no other's parameters.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from reinforced import counter
+from reinforced.augmentation import Augmentation, Parameters, Settings
+from reinforced.geometry import HorizontalFlip, RandomResizedCrop
+from reinforced.images import ImageError, Pixels
+from reinforced.rand_augment import RandAugment
+
+TRANSFORM_VERSION = 1
+"""Rises when the same parameters give other pixels, or the same seed other parameters."""
+
+_MAX_SIDE_PX = 65_535
+
+
+class Augment(Settings):
+    """What is done to an image before the teachers see it: crop, resize, mirror, RandAugment, in that order."""
+
+    size_px: Annotated[
+        int | tuple[int, int], Field(description="Side, or [width, height], that crop or image is resized to.")
+    ]
+    random_resized_crop: Annotated[
+        RandomResizedCrop | None, Field(description="Random crop; omitted: the whole image is resized.")
+    ] = None
+    horizontal_flip: Annotated[HorizontalFlip | None, Field(description="Random mirroring.")] = None
+    rand_augment: Annotated[RandAugment | None, Field(description="Random colour and geometry operations.")] = None
+
+    @field_validator("size_px")
+    @classmethod
+    def _check_size(cls, value: int | tuple[int, int]) -> int | tuple[int, int]:
+        sides = value if isinstance(value, tuple) else (value, value)
+        if not all(1 <= side <= _MAX_SIDE_PX for side in sides):
+            raise ValueError(f"size_px {value} must be from 1 to {_MAX_SIDE_PX}")
+        return value
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels of every augmented image."""
+        return self.size_px if isinstance(self.size_px, tuple) else (self.size_px, self.size_px)
+
+    @property
+    def augmentations(self) -> dict[str, Augmentation]:
+        """The configured augmentations by name."""
+        return {
+            name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Augmentation)
+        }
+
+    def schema(self) -> pa.Schema:
+        """Return the columns of all parameters."""
+        return pa.schema([field for part in self.augmentations.values() for field in part.schema()])
+
+    def parameters(
+        self, seed: int, keys: Sequence[str], draws: Sequence[int], widths: Sequence[int], heights: Sequence[int]
+    ) -> Parameters:
+        """Draw the parameters of some draws of some images; arrays of shape (images x draws, ...), image by image.
+
+        Raises: ValueError for an image with a side longer than 65,535 px, more than the columns hold.
+        """
+        width, height = (np.array(sides, np.int64).reshape(-1, 1) for sides in (widths, heights))
+        if len(keys) and max(width.max(), height.max()) > _MAX_SIDE_PX:
+            raise ValueError(f"an image with a side over {_MAX_SIDE_PX} px cannot be reinforced: resize it first")
+        found: Parameters = {}
+        for name, part in self.augmentations.items():
+            draw = functools.partial(counter.words, seed, f"augment.{name}", keys, draws)
+            for column, values in part.draw(draw, width, height).items():
+                kind = part.schema().field(column).type
+                element = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
+                found[column] = values.reshape(-1, *values.shape[2:]).astype(element.to_pandas_dtype())
+        return found
+
+    def apply(self, pixels: Pixels, row: Mapping[str, Any]) -> Pixels:
+        """Augment one decoded image (uint8 (h, w, 3)) by the parameters of one row; uint8 (height, width, 3).
+
+        Raises: ImageError when the crop lies outside: this is not the image the row was drawn for.
+        """
+        from PIL import Image
+
+        image = Image.fromarray(self._crop(pixels, row))
+        image = image.resize(self.size, Image.Resampling.BILINEAR)
+        if self.horizontal_flip is not None and row["flip"]:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self.rand_augment is not None:
+            image = self.rand_augment.apply(image, row["rand_augment"], row["rand_augment_magnitude"])
+        return np.array(image)
+
+    def _crop(self, pixels: Pixels, row: Mapping[str, Any]) -> Pixels:
+        if self.random_resized_crop is None:
+            return pixels
+        x, y, width, height = (int(row[name]) for name in ("crop_x", "crop_y", "crop_width", "crop_height"))
+        if x + width > pixels.shape[1] or y + height > pixels.shape[0]:
+            raise ImageError(
+                f"crop {width}x{height} at ({x}, {y}) lies outside the {pixels.shape[1]}x{pixels.shape[0]} px image: "
+                "the image has changed since it was reinforced"
+            )
+        return np.ascontiguousarray(pixels[y : y + height, x : x + width])

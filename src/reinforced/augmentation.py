@@ -1,0 +1,48 @@
+"""What an augmentation is: typed settings, integer parameters drawn from words of its own name, columns to hold them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from reinforced import counter
+from reinforced.errors import nearest
+
+Integers = npt.NDArray[np.int64]
+Parameters = dict[str, npt.NDArray[Any]]
+Draw = Callable[[int], counter.U32]
+
+
+class Settings(BaseModel):
+    """Configuration that refuses unknown keys and names the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, given: Any) -> Any:
+        unknown = [key for key in given if key not in cls.model_fields] if isinstance(given, dict) else []
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no setting '{unknown[0]}'{nearest(unknown[0], cls.model_fields)}")
+        return given
+
+
+class Augmentation(Settings):
+    """One augmentation: how its parameters are drawn, stored and applied."""
+
+    @abstractmethod
+    def schema(self) -> pa.Schema:
+        """Return the columns that hold its parameters."""
+
+    @abstractmethod
+    def draw(self, draw: Draw, width: Integers, height: Integers) -> Parameters:
+        """Draw parameters for images of these sizes (shape (images, 1)).
+
+        `draw(count)` gives random words of shape (images, draws, count). Returns arrays of shape (images, draws, ...).
+        """

@@ -1,0 +1,101 @@
+"""Sparse probabilities: the most probable classes and their shares in whole steps that always add up.
+
+A distribution is stored as counts of 1/steps: of the second class, the third and so on, and of all classes that are
+not listed (the tail); the first class has what is left. Counts are rounded together (largest remainder), so they sum to
+`steps` exactly: nothing is ever renormalized, and the total variation distance to the original is at most
+(top_k + 1) / (4 * steps) for any distribution whatever.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_STEPS = 65_535
+_UNIT = 1 << 40
+
+Floats = npt.NDArray[np.float32]
+Classes = npt.NDArray[np.uint16]
+Shares = npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class SparseProbabilities:
+    """Decoded rows: `classes` (rows, k) and their `probabilities` (rows, k), most probable first; `tail` (rows,)."""
+
+    classes: Classes
+    probabilities: Floats
+    tail: Floats
+
+
+def steps_for(top_k: int, precision: float) -> int:
+    """Return the least number of steps that keeps the total variation distance within `precision`.
+
+    Raises: ValueError when 16 bits cannot hold that many.
+    """
+    steps = max(1, math.ceil((top_k + 1) / (4 * precision)))
+    if steps > MAX_STEPS:
+        finest = (top_k + 1) / (4 * MAX_STEPS)
+        raise ValueError(
+            f"precision {precision:g} is too fine for top_k {top_k}: use {finest:.2g} or more, or fewer classes"
+        )
+    return steps
+
+
+def encode(probabilities: npt.NDArray[Any], top_k: int, steps: int) -> tuple[Classes, Shares]:
+    """Round distributions (rows, classes) to their `top_k` most probable classes and shares in `steps`.
+
+    Returns: classes (rows, top_k), the lower index first among equals; shares (rows, top_k): ranks 2 to top_k, then the
+    tail. A row is taken relative to its own sum, which may be off by rounding. Raises: ValueError for a top_k outside
+    the classes, and for values that are no probabilities.
+    """
+    rows, count = probabilities.shape
+    if not 1 <= top_k <= count <= MAX_STEPS + 1:
+        raise ValueError(
+            f"top_k {top_k} of {count} classes: it must be from 1 to the number of classes (at most 65,536)"
+        )
+    if not (np.all(probabilities >= 0) and np.all(np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1) < 1e-3)):
+        raise ValueError("probabilities must be finite, not negative, and sum to 1 within 0.001")
+    # Integers from here on: their sums do not depend on the order in which a machine adds.
+    units = np.rint(probabilities.astype(np.float64) * _UNIT).astype(np.int64)
+    classes = np.argsort(-units, axis=1, kind="stable")[:, :top_k]
+    total = units.sum(axis=1, keepdims=True)
+    ranked = np.take_along_axis(units, classes, 1)
+    parts = np.concatenate([ranked, total - ranked.sum(axis=1, keepdims=True)], axis=1)
+    shares, remainder = np.divmod(parts * steps, total)
+    place = np.argsort(np.argsort(-remainder, axis=1, kind="stable"), axis=1)
+    shares += place < steps - shares.sum(axis=1, keepdims=True)
+    return classes.astype(np.uint16), shares[:, 1:].astype(np.uint16)
+
+
+def decode(classes: Classes, shares: Shares, steps: int) -> SparseProbabilities:
+    """Turn stored rows back into probabilities; the first class has what the others leave.
+
+    Raises: ValueError when shares add up to more than `steps`: the rows were not written with it.
+    """
+    rest = steps - shares.sum(axis=1, dtype=np.int64)
+    if len(rest) and rest.min() < 0:
+        raise ValueError(f"shares add up to more than their {steps} steps: the layer is damaged")
+    counts = np.concatenate([rest[:, None], shares[:, :-1]], axis=1)
+    scale = np.float32(steps)
+    return SparseProbabilities(classes, counts.astype(np.float32) / scale, shares[:, -1].astype(np.float32) / scale)
+
+
+def densify(
+    sparse: SparseProbabilities, classes: int, *, spread_tail: bool = True, out: Floats | None = None
+) -> Floats:
+    """Expand to float32 (rows, classes); the tail is spread evenly over the classes that are not listed.
+
+    With `spread_tail` off they are zero and a row sums to 1 - tail. `out` is a buffer to fill, which saves the time of
+    allocating one. Nothing is renormalized.
+    """
+    rows, top_k = sparse.classes.shape
+    dense = np.empty((rows, classes), np.float32) if out is None else out
+    dense[...] = (sparse.tail / np.float32(max(1, classes - top_k)))[:, None] if spread_tail else 0
+    flat = sparse.classes + np.arange(0, rows * classes, classes, dtype=np.int64)[:, None]
+    dense.reshape(-1)[flat] = sparse.probabilities
+    return dense
