@@ -84,6 +84,8 @@ class Operator(BaseModel):
     """Columns it needs, by name from `schemas/` or described; `pixels` asks for decoded images."""
     writes: ClassVar[tuple[str | pa.Field, ...]] = ()
     """Columns it adds."""
+    parquet: ClassVar[dict[str, Any]] = {}
+    """Options of `pyarrow.parquet.write_table` that suit its layer."""
     alone: ClassVar[bool] = False
     """Whether it runs in a segment of its own: a model's last bits may depend on which rows share its batch."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
@@ -254,6 +256,8 @@ class Sink(Operator):
     """Writes the finished dataset out in another form, shard by shard."""
 
     kind: ClassVar[str] = "sink"
+    writes_shards: ClassVar[bool] = True
+    """Whether it writes each shard; a sink that only looks at the finished dataset is spared the reading."""
 
     @abstractmethod
     def write(self, shard: str, table: pa.Table) -> list[str]:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.types as types
 
 from reinforced import columns
+from reinforced.dataset import Dataset, open_dataset
 from reinforced.errors import RequestError, nearest
-from reinforced.operator import Filter, Generator, Global, Operator, Resources, Sink, Source, Transform
+from reinforced.operator import Generator, Global, Operator, Resources, Sink, Source, Transform
 from reinforced.pipeline import Pipeline, Step, load
 
 FORMAT = 1
@@ -60,7 +61,7 @@ class Plan:
     identities: dict[str, str]
     """Step name to a digest of operator, version, parameters and ingredients."""
     column_layers: dict[str, str]
-    """Row-aligned column name to the layer that holds it; `` for columns already in an existing dataset's layers."""
+    """Row-aligned column name to the layer that holds it."""
     pipeline: Pipeline = field(repr=False, compare=False)
 
     @property
@@ -68,9 +69,10 @@ class Plan:
         """All steps after the source, in order."""
         return [step for segment in self.segments for step in segment.steps]
 
-    def layer_of(self, step: str) -> str | None:
-        """Return the layer that a step writes."""
-        return next((layer for layer, (writer, _) in self.layers.items() if writer == step), None)
+    def writer(self, layer: str) -> Step:
+        """Return the step that writes a layer."""
+        name = self.layers[layer][0]
+        return next(step for step in [self.source, *self.steps] if step.name == name)
 
 
 def plan(pipeline: Pipeline | str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Plan:
@@ -82,7 +84,12 @@ def plan(pipeline: Pipeline | str | Path | Mapping[str, Any], overrides: Sequenc
     spec, source = loaded.spec, loaded.source
     assert isinstance(source.operator, Source)
     in_place = source.operator.name() == "read.dataset" and _same_place(source.operator.path, spec.out)  # type: ignore[attr-defined]
-    flow = _Flow(loaded.where, source, in_place)
+    if in_place and spec.compact:
+        raise RequestError(
+            f"{loaded.where}: compact: true rewrites a dataset's shards, which a pipeline that adds to it cannot do; "
+            "leave it out, or write to another out="
+        )
+    flow = _Flow(loaded, in_place)
     for step in loaded.steps:
         flow.add(step)
     for sink in loaded.sinks:
@@ -119,24 +126,42 @@ def digest(value: Any) -> str:
 class _Flow:
     """Follows the columns from the source through the steps."""
 
-    def __init__(self, where: str, source: Step, in_place: bool) -> None:
-        self.where = where
+    def __init__(self, pipeline: Pipeline, in_place: bool) -> None:
+        self.where = pipeline.where
         self.reads: dict[str, tuple[str, ...]] = {}
         self.providers: dict[str, tuple[str, ...]] = {}
         self.fields: dict[str, pa.Field] = {}
         self.provider: dict[str, str] = {}
         self.column_layers: dict[str, str] = {}
         self.layers: dict[str, tuple[str, pa.Schema]] = {}
+        self.taken: dict[str, str] = {}
+        """Layers that an existing dataset has from other pipelines, and whose they are."""
+        source = pipeline.source
         schema = self._outputs(source)
         if "key" not in schema.names:
-            raise RequestError(f"{where}: {source.name} gives no column 'key', which names each sample")
-        for name in MEASURED if "image" in schema.names and not in_place else ():
+            raise RequestError(f"{self.where}: {source.name} gives no column 'key', which names each sample")
+        if in_place:
+            self._adopt(pipeline, open_dataset(pipeline.spec.out))
+            return
+        for name in MEASURED if "image" in schema.names else ():
             if name not in schema.names:
                 schema = schema.append(columns.known_column(name))
         for found in schema:
-            self._provide(found, source.name, "" if in_place else "samples")
-        if not in_place:
-            self.layers["samples"] = (source.name, schema)
+            self._provide(found, source.name, "samples")
+        self.layers["samples"] = (source.name, schema)
+
+    def _adopt(self, pipeline: Pipeline, dataset: Dataset) -> None:
+        """Take the columns of an existing dataset, without the layers that this pipeline itself once added."""
+        owners = {layer: info["pipeline"] for layer, info in dataset.description["layers"].items()}
+        self.taken = {layer: owner for layer, owner in owners.items() if owner != pipeline.spec.name}
+        if "samples" not in self.taken:
+            raise RequestError(
+                f"{self.where}: '{pipeline.spec.name}' is the name of the pipeline that built {dataset.path}; "
+                "a pipeline that adds to it needs a name of its own"
+            )
+        for name, layer in dataset.column_layers().items():
+            if layer in self.taken:
+                self._provide(dataset.schema.field(name), pipeline.source.name, layer)
 
     def add(self, step: Step) -> None:
         """Check that a step finds its columns, and note the ones it adds."""
@@ -147,9 +172,10 @@ class _Flow:
         elif isinstance(operator, Transform):
             layer, added = operator.into or operator.layer, self._outputs(step)
             assert layer, f"{operator.name()} names no layer"
-            if layer in self.layers:
+            if layer in self.layers or layer in self.taken:
+                owner = self.layers[layer][0] if layer in self.layers else f"pipeline {self.taken[layer]}"
                 raise RequestError(
-                    f"{self.where}: {step.name} writes layer '{layer}', which {self.layers[layer][0]} writes already; "
+                    f"{self.where}: {step.name} writes layer '{layer}', which {owner} writes already; "
                     f"give one of them a layer of its own, such as into: {layer}_2"
                 )
             if operator.rows_per_sample is None:
@@ -215,6 +241,8 @@ class _Flow:
 
 def fits(got: pa.DataType, wanted: pa.DataType) -> bool:
     """Return whether values of one type can be read as another without loss of meaning."""
+    if types.is_null(wanted):
+        return True  # any type will do
     numbers = (types.is_integer, types.is_floating)
     if types.is_integer(got) and any(check(wanted) for check in numbers):
         return True
@@ -229,8 +257,6 @@ def fits(got: pa.DataType, wanted: pa.DataType) -> bool:
 def _segments(steps: Sequence[Step]) -> tuple[Segment, ...]:
     """Group steps: the first segment always exists (it reads the source); global and lone steps stand by themselves."""
     groups: list[tuple[list[Step], Resources]] = [([], Resources())]
-    if steps and not isinstance(steps[0].operator, (Global, Filter, Generator)) and not steps[0].operator.alone:
-        groups[0] = ([], steps[0].operator.resources)
     closed = False
     for step in steps:
         alone = isinstance(step.operator, Global) or step.operator.alone

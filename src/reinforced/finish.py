@@ -1,0 +1,144 @@
+"""The end of a run: `dataset.json`, what other pipelines added, and the sinks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from reinforced.columns import layer_schemas
+from reinforced.dataset import FILE, Dataset, open_dataset
+from reinforced.errors import RequestError
+from reinforced.layers import draws_of
+from reinforced.operator import Sink
+from reinforced.pipeline import Step
+from reinforced.plan import FORMAT, Plan, digest
+from reinforced.record import Record, read_records, record_path
+from reinforced.segment import Done
+from reinforced.steps import ready
+from reinforced.storage import Storage
+
+
+def read_description(storage: Storage) -> dict[str, Any] | None:
+    """Read `dataset.json`; None if there is none yet."""
+    try:
+        return json.loads(storage.read(FILE))  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return None
+
+
+def refuse_other(plan: Plan, storage: Storage) -> None:
+    """Refuse to build over a dataset that another pipeline built. Raises: RequestError."""
+    builders = {name for name in storage.folders("_runs/records") if name != plan.name}
+    before = read_description(storage)
+    if plan.in_place:
+        return
+    if before is not None and before["pipeline"] != plan.name:
+        raise RequestError(
+            f"{plan.out} is the dataset '{before['name']}', built by pipeline '{before['pipeline']}'; "
+            f"choose another out= for '{plan.name}', or remove it first"
+        )
+    if before is None and builders:
+        raise RequestError(
+            f"{plan.out} holds an unfinished run of pipeline '{min(builders)}'; choose another out= for '{plan.name}', "
+            "or remove it first"
+        )
+
+
+def write_description(plan: Plan, records: Mapping[str, Record], run_id: str, storage: Storage) -> None:
+    """Write `dataset.json`: what the dataset is made of, as committed now."""
+    before = read_description(storage) or {}
+    layers: dict[str, Any] = dict(before.get("layers", {})) if plan.in_place else {}
+    mine = {*plan.layers} | (set() if plan.compact else {"verdicts"})
+    for layer in [n for n, info in layers.items() if info["pipeline"] == plan.name and n not in mine]:
+        del layers[layer]
+        storage.remove(layer)
+    for layer in mine:
+        step, _ = plan.layers.get(layer, ("", None))
+        version = layer_schemas()[layer].version if layer in layer_schemas() else 1
+        draws = draws_of(plan, layer) if step else None
+        layers[layer] = {"pipeline": plan.name, "step": step, "schema": version, "draws": draws}
+    files = {s["name"]: s["files"] for s in before.get("shards", [])} if plan.in_place else {}
+    if not plan.in_place:
+        layers |= _keep_others(plan, records, before, files, storage)
+    shards = []
+    for name, record in sorted(records.items()):
+        own = {layer: [r.bytes, r.sha256] for layer, r in record.layers.items() if layer in mine}
+        kept_files = {layer: f for layer, f in files.get(name, {}).items() if layer in layers}
+        shards.append({"name": name, "rows": record.rows, "files": kept_files | own})
+    run = {"run": run_id, "pipeline": plan.name, "source": plan.source.operator.model_dump(mode="json")}
+    description = {
+        "format": FORMAT,
+        "name": before.get("name", plan.name) if plan.in_place else plan.name,
+        "pipeline": before["pipeline"] if plan.in_place else plan.name,
+        "rows": sum(record.rows for record in records.values()),
+        "layers": dict(sorted(layers.items())),
+        "shards": shards,
+        "lineage": [*before.get("lineage", []), run | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}],
+    }
+    description["kept"] = _count_kept(description, storage)
+    if not plan.in_place and plan.compact:
+        storage.remove("verdicts")
+    storage.write(FILE, json.dumps(description, indent=1).encode())
+
+
+def _count_kept(description: Mapping[str, Any], storage: Storage) -> int:
+    opened = Dataset(storage, {**description, "kept": 0})
+    kept = (opened.kept(shard.name) for shard in opened.shards) if "verdicts" in description["layers"] else ()
+    return sum(int(mask.true_count) for mask in kept if mask is not None) if "verdicts" in description["layers"] else (
+        int(description["rows"])
+    )
+
+
+def _keep_others(
+    plan: Plan, records: Mapping[str, Record], before: Mapping[str, Any], files: dict[str, Any], storage: Storage
+) -> dict[str, Any]:
+    """Keep the layers that other pipelines added, where they still fit the samples; remove the ones that do not."""
+    kept: dict[str, Any] = {}
+    for pipeline in storage.folders("_runs/records"):
+        if pipeline == plan.name:
+            continue
+        theirs = read_records(storage, pipeline)
+        layers = {n: i for n, i in before.get("layers", {}).items() if i["pipeline"] == pipeline and n != "verdicts"}
+        fit = theirs.keys() == records.keys() and all(
+            record.spec["layers"].get("samples") == records[name].layers["samples"].sha256
+            for name, record in theirs.items()
+        )
+        if fit:
+            kept |= layers
+            for shard in before["shards"]:
+                entry = files.setdefault(shard["name"], {})
+                entry |= {layer: f for layer, f in shard["files"].items() if layer in layers}
+        else:  # made for other rows: they are made again when that pipeline is run again
+            for layer in layers:
+                storage.remove(layer)
+            storage.remove(f"_runs/records/{pipeline}")
+    return kept
+
+
+def sink_shard(plan: Plan, name: str, done: Done) -> Done:
+    """Write a shard to a sink, unless the same content went there before."""
+    sink = next(step for step in plan.sinks if step.name == name)
+    opened = open_dataset(plan.out)
+    shard = next(s for s in opened.shards if s.name == done.record.shard)
+    fingerprint = digest([plan.identities[name], {layer: f[1] for layer, f in shard.files.items()}])
+    if done.record.sinks.get(name, [""])[0] == fingerprint:
+        return done
+    operator: Sink = ready(plan, sink)
+    paths = operator.write(shard.name, opened.read_shard(shard.name)) if operator.writes_shards else []
+    done.record.sinks[name] = [fingerprint, *paths]
+    Storage(plan.out).write(record_path(plan.name, shard.name), done.record.dump())
+    return Done(done.record, done.seconds, True)
+
+
+def end_sink(plan: Plan, sink: Step, opened: Dataset) -> None:
+    """Let a sink do what needs the whole dataset, unless it did so for the same content before."""
+    path = f"_runs/sinks/{sink.name}.json"
+    contents = {shard.name: {layer: f[1] for layer, f in shard.files.items()} for shard in opened.shards}
+    fingerprint = digest([plan.identities[sink.name], contents])
+    if opened.storage.exists(path) and json.loads(opened.storage.read(path)) == fingerprint:
+        return
+    operator: Sink = ready(plan, sink)
+    operator.finish(opened)
+    opened.storage.write(path, json.dumps(fingerprint).encode())

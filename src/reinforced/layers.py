@@ -1,0 +1,30 @@
+"""Write a layer file, always in the same way, so that the same rows give the same bytes whoever writes them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from reinforced.operator import Transform
+from reinforced.plan import FORMAT, Plan
+from reinforced.storage import Storage, Written
+
+ROWS_PER_GROUP = 1024
+
+
+def draws_of(plan: Plan, layer: str) -> int | None:
+    """Return how many rows a layer has for each sample, None for one."""
+    operator = plan.writer(layer).operator
+    return operator.rows_per_sample if isinstance(operator, Transform) else None
+
+
+def write_layer(plan: Plan, layer: str, path: str, table: pa.Table) -> Written:
+    """Write a layer's rows to a path of the dataset, with what a reader must know in the file's metadata."""
+    operator = plan.writer(layer).operator
+    metadata = {"reinforced.layer": layer, "reinforced.format": str(FORMAT)}
+    metadata |= {f"reinforced.{name}": value for name, value in operator.metadata().items()}
+    group = ROWS_PER_GROUP
+    if draws := draws_of(plan, layer):
+        samples = max(1, table.num_rows // draws)
+        group = samples * max(1, 4 * ROWS_PER_GROUP // samples)  # whole draws, so that a reader can take one draw alone
+    options = {"row_group_size": group} | operator.parquet
+    return Storage(plan.out).write_table(path, table.replace_schema_metadata(metadata), **options)

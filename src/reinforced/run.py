@@ -1,0 +1,258 @@
+"""Run a plan: shards through segments on an engine, global steps in between, then compaction, `dataset.json`, sinks."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import platform
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from reinforced import compact, dataset, finish
+from reinforced.engine import Engine, Stage, make_engine
+from reinforced.errors import RunError
+from reinforced.lease import Lease
+from reinforced.operator import Resources, Source
+from reinforced.plan import Plan, Segment
+from reinforced.plan import plan as make_plan
+from reinforced.record import Record, StepCounts, read_records, record_path, status
+from reinforced.reduce import decide
+from reinforced.segment import Done, run_segment
+from reinforced.steps import ready
+from reinforced.storage import Storage
+
+
+class Listener(Protocol):
+    """Hears how a run goes on; the command line's progress display is one."""
+
+    def phase(self, title: str, shards: int, to_do: int) -> None:
+        """A phase over so many shards begins, of which some are done already."""
+
+    def shard(self, record: Record, seconds: Mapping[str, float]) -> None:
+        """A shard has come through the phase."""
+
+
+class _Silent:
+    def phase(self, title: str, shards: int, to_do: int) -> None:
+        pass
+
+    def shard(self, record: Record, seconds: Mapping[str, float]) -> None:
+        pass
+
+
+@dataclass
+class RunResult:
+    """What a run did: the dataset, per step its counts over all shards and its seconds in this run."""
+
+    plan: Plan
+    dataset: dataset.Dataset
+    run_id: str
+    counts: dict[str, StepCounts]
+    seconds: dict[str, float] = field(default_factory=dict)
+    wall_s: float = 0.0
+    shards_made: int = 0
+
+    @property
+    def path(self) -> str:
+        """Where the dataset is."""
+        return self.dataset.path
+
+
+def run(
+    pipeline: str | Path | Mapping[str, Any] | Plan,
+    overrides: Sequence[str] = (),
+    *,
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    listener: Listener | None = None,
+) -> RunResult:
+    """Run a pipeline (a file, a recipe's name or a mapping) and return what it made; resumes what was begun before.
+
+    engine: `local` (a pool of this machine's cores) or `ray` (this machine, or the cluster at `address`).
+    Raises: RequestError before anything starts if the request is wrong; RunError if the run had to stop: what was
+    committed stays, and the same call resumes it.
+    """
+    plan = pipeline if isinstance(pipeline, Plan) else make_plan(pipeline, overrides)
+    return _Run(plan, make_engine(engine, plan, workers, address), listener or _Silent()).run()
+
+
+class _Run:
+    def __init__(self, plan: Plan, engine: Engine, listener: Listener) -> None:
+        self.plan, self.engine, self.listener = plan, engine, listener
+        self.storage = Storage(plan.out)
+        self.records: dict[str, Record] = {}
+        self.seconds: dict[str, float] = {}
+        self.run_id = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
+        self.made: set[str] = set()
+
+    def run(self) -> RunResult:
+        start = time.perf_counter()
+        finish.refuse_other(self.plan, self.storage)
+        with self.engine, Lease(self.storage):
+            if not self.plan.in_place:
+                compact.recover(self.plan.name, self.storage)
+            self.records = open_records(self.plan, self.storage)
+            if not self.records:
+                raise RunError(f"{self.plan.source.name} found nothing to read; check its parameters")
+            self._save_plan()
+            for segments, global_step in _phases(self.plan):
+                self._phase(segments, global_step)
+            self._finish()
+            opened = dataset.open_dataset(self.plan.out)
+            self._sinks(opened)
+            result = RunResult(self.plan, opened, self.run_id, self.counts(), self.seconds)
+            result.wall_s, result.shards_made = time.perf_counter() - start, len(self.made)
+            self._save_metrics(result)
+        return result
+
+    def counts(self) -> dict[str, StepCounts]:
+        """Add up every step's counts over the shards."""
+        totals = {step.name: StepCounts() for step in [self.plan.source, *self.plan.steps]}
+        for record in self.records.values():
+            for name, step in record.steps.items():
+                if name in totals:
+                    totals[name].add(step.counts)
+        return totals
+
+    def _phase(self, segments: list[Segment], global_step: Segment | None) -> None:
+        names = [step.name for segment in segments for step in segment.steps]
+        title = " → ".join([self.plan.source.name, *names] if segments and segments[0].index == 0 else names)
+        stages = [Stage(functools.partial(_segment_stage, self.plan, s.index), s.resources, title) for s in segments]
+        self._through(title, stages, lambda r: self._pending(r, segments))
+        if global_step is not None:
+            assert global_step.global_step is not None
+            name = global_step.global_step.name
+            sketch = Stage(functools.partial(_segment_stage, self.plan, global_step.index), global_step.resources, name)
+            self._through(name, [sketch], lambda _: True)
+            start = time.perf_counter()
+            decide(self.plan, global_step.global_step, self.records)
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self._check_failures(final=True)
+
+    def _pending(self, record: Record, segments: Sequence[Segment]) -> bool:
+        now = status(self.plan, record)
+        names = {step.name for segment in segments for step in segment.steps}
+        return bool(now.stale & names) or (now.restart and any(s.index == 0 for s in segments))
+
+    def _through(self, title: str, stages: Sequence[Stage], pending: Callable[[Record], bool]) -> None:
+        """Put the shards that need it through some stages; what comes back is their records, brought up to date."""
+        todo = [Done(record) for record in self.records.values() if pending(record)]
+        self.listener.phase(title, len(self.records), len(todo))
+        for done in self.engine.map(stages, todo) if todo and stages else ():
+            self.records[done.record.shard] = done.record
+            if done.worked:
+                self.made.add(done.record.shard)
+            for name, seconds in done.seconds.items():
+                self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+            self.listener.shard(done.record, done.seconds)
+            self._check_failures(final=False)
+        self._check_failures(final=True)
+
+    def _check_failures(self, final: bool) -> None:
+        """Stop when more rows failed than may: at the end of a phase, or as soon as 1,000 rows or more say so."""
+        totals = self.counts()
+        failed = {name: c for name, c in totals.items() if c.failed}
+        rows = totals[self.plan.source.name].rows_in
+        count = sum(c.failed for c in failed.values())
+        if count > self.plan.max_failure_rate * (rows if final else max(rows, 1000)):
+            reasons = sorted(((n, name, r) for name, c in failed.items() for r, n in c.reasons.items()), reverse=True)
+            said = "; ".join(f"{n} at {name}: {reason}" for n, name, reason in reasons[:3])
+            raise RunError(
+                f"{count} of {rows} rows failed, more than max_failure_rate {self.plan.max_failure_rate:g} ({said}). What "
+                f"was done is kept: mend the cause, or go on with max_failure_rate={min(1.0, round(count / rows + 0.05, 2)):g}"
+            )
+
+    def _finish(self) -> None:
+        stage = Stage(functools.partial(_finish_stage, self.plan), Resources(), "finish")
+        self._through("finish", [stage], lambda _: True)
+        finish.write_description(self.plan, self.records, self.run_id, self.storage)
+
+    def _sinks(self, opened: dataset.Dataset) -> None:
+        for sink in self.plan.sinks:
+            stage = Stage(functools.partial(_sink_stage, self.plan, sink.name), sink.operator.resources, sink.name)
+            self._through(sink.name, [stage], lambda _: True)
+            start = time.perf_counter()
+            finish.end_sink(self.plan, sink, opened)
+            self.seconds[sink.name] = self.seconds.get(sink.name, 0.0) + time.perf_counter() - start
+
+    def _save_plan(self) -> None:
+        """Keep the pipeline as written and the versions of what takes part, before anything is made."""
+        overrides = "".join(f"# override: {item}\n" for item in self.plan.pipeline.overrides)
+        self.storage.write(f"_runs/{self.run_id}/pipeline.yaml", (overrides + self.plan.pipeline.text).encode())
+        names = ("reinforced", "pyarrow", "pillow", "simplejpeg", "numpy", "torch", "duckdb", "ray", "scikit-learn")
+        versions = {"python": platform.python_version(), "platform": platform.platform()}
+        for name in names:
+            try:
+                versions[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                versions[name] = "not installed"
+        self.storage.write(f"_runs/{self.run_id}/versions.json", json.dumps(versions, indent=1).encode())
+
+    def _save_metrics(self, result: RunResult) -> None:
+        metrics = {
+            "wall_s": round(result.wall_s, 3),
+            "shards_made": result.shards_made,
+            "steps": {n: asdict(c) | {"seconds": round(self.seconds.get(n, 0.0), 3)} for n, c in result.counts.items()},
+        }
+        self.storage.write(f"_runs/{self.run_id}/metrics.json", json.dumps(metrics, indent=1).encode())
+
+
+def open_records(plan: Plan, storage: Storage) -> dict[str, Record]:
+    """List the source's shards and find what is recorded of each; what no longer holds is forgotten.
+
+    A record whose layer file is missing or has another size is not trusted. Shards the source no longer has are removed.
+    """
+    found = read_records(storage, plan.name)
+    sizes = {layer: storage.listing(layer) for layer in plan.layers}
+    storage.clean([*plan.layers, "_runs/records/" + plan.name])
+    source: Source = ready(plan, plan.source)
+    records: dict[str, Record] = {}
+    for number, spec in enumerate(source.shards()):
+        name = spec["shard"] if plan.in_place else f"{number:05d}"
+        if plan.in_place:
+            mine = {*plan.layers, "verdicts"}
+            spec["layers"] = {layer: sha for layer, sha in spec["layers"].items() if layer not in mine}
+        record = found.get(name, Record(name, spec))
+        lost = {n for n, r in record.layers.items() if n in sizes and sizes[n].get(f"{name}.parquet") != r.bytes}
+        for layer in lost:
+            record.steps.pop(plan.layers[layer][0], None)
+        record.spec = spec
+        records[name] = record
+    for name in found.keys() - records.keys():
+        for layer in found[name].layers:
+            storage.remove(f"{layer}/{name}.parquet")
+        storage.remove(record_path(plan.name, name))
+    return records
+
+
+def _phases(plan: Plan) -> Iterator[tuple[list[Segment], Segment | None]]:
+    """Yield runs of segments that need no barrier between them, each with the global step that ends it, if any."""
+    segments: list[Segment] = []
+    for segment in plan.segments:
+        if segment.global_step:
+            yield segments, segment
+            segments = []
+        else:
+            segments.append(segment)
+    if segments:
+        yield segments, None
+
+
+def _segment_stage(plan: Plan, index: int, done: Done) -> Done:
+    after = run_segment(plan, index, done.record)
+    seconds = {n: done.seconds.get(n, 0.0) + after.seconds.get(n, 0.0) for n in {**done.seconds, **after.seconds}}
+    return Done(after.record, seconds, done.worked or after.worked)
+
+
+def _finish_stage(plan: Plan, done: Done) -> Done:
+    return Done(compact.finish_shard(plan, done.record), done.seconds, done.worked)
+
+
+def _sink_stage(plan: Plan, sink: str, done: Done) -> Done:
+    return finish.sink_shard(plan, sink, done)
