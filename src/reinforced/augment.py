@@ -59,9 +59,9 @@ class Augment(Settings):
             name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Augmentation)
         }
 
-    def schema(self) -> pa.Schema:
+    def outputs(self) -> pa.Schema:
         """Return the columns of all parameters."""
-        return pa.schema([field for part in self.augmentations.values() for field in part.schema()])
+        return pa.schema([field for part in self.augmentations.values() for field in part.outputs()])
 
     def parameters(
         self, seed: int, keys: Sequence[str], draws: Sequence[int], widths: Sequence[int], heights: Sequence[int]
@@ -77,7 +77,7 @@ class Augment(Settings):
         for name, part in self.augmentations.items():
             draw = functools.partial(counter.words, seed, f"augment.{name}", keys, draws)
             for column, values in part.draw(draw, width, height).items():
-                kind = part.schema().field(column).type
+                kind = part.outputs().field(column).type
                 element = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
                 found[column] = values.reshape(-1, *values.shape[2:]).astype(element.to_pandas_dtype())
         return found

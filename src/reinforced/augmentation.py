@@ -1,4 +1,4 @@
-"""What an augmentation is: typed settings, integer parameters drawn from words of its own name, columns to hold them."""
+"""What an augmentation is: typed settings, integer parameters drawn from words of its own, columns to hold them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Augmentation(Settings):
     """One augmentation: how its parameters are drawn, stored and applied."""
 
     @abstractmethod
-    def schema(self) -> pa.Schema:
+    def outputs(self) -> pa.Schema:
         """Return the columns that hold its parameters."""
 
     @abstractmethod

@@ -48,7 +48,7 @@ class RandomResizedCrop(Augmentation):
             raise ValueError(f"ratio {list(value)} must rise within [1/16, 16]")
         return value
 
-    def schema(self) -> pa.Schema:
+    def outputs(self) -> pa.Schema:
         """Return crop_x, crop_y, crop_width, crop_height."""
         return columns.resolve(["crop_x", "crop_y", "crop_width", "crop_height"])
 
@@ -97,7 +97,7 @@ class HorizontalFlip(Augmentation):
 
     probability: Annotated[float, Field(ge=0, le=1, description="Share of reinforcements that are mirrored.")] = 0.5
 
-    def schema(self) -> pa.Schema:
+    def outputs(self) -> pa.Schema:
         """Return flip."""
         return columns.resolve(["flip"])
 

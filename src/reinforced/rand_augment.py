@@ -50,7 +50,7 @@ class RandAugment(Augmentation):
     operations: Annotated[int, Field(ge=1, le=255, description="Operations applied to each image.")] = 2
     magnitude: Annotated[int, Field(ge=0, le=MAX_MAGNITUDE, description="Strength of each, of 30.")] = 9
 
-    def schema(self) -> pa.Schema:
+    def outputs(self) -> pa.Schema:
         """Return rand_augment and rand_augment_magnitude, lists of as many values as there are operations."""
         kind = pa.list_(pa.uint8(), self.operations)
         return pa.schema(

@@ -53,7 +53,7 @@ def encode(probabilities: npt.NDArray[Any], top_k: int, steps: int) -> tuple[Cla
     tail. A row is taken relative to its own sum, which may be off by rounding. Raises: ValueError for a top_k outside
     the classes, and for values that are no probabilities.
     """
-    rows, count = probabilities.shape
+    count = probabilities.shape[1]
     if not 1 <= top_k <= count <= MAX_STEPS + 1:
         raise ValueError(
             f"top_k {top_k} of {count} classes: it must be from 1 to the number of classes (at most 65,536)"

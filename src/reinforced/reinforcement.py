@@ -1,0 +1,109 @@
+"""What a reinforced layer says about itself: one JSON document in its Parquet metadata, versioned."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reinforced.augment import TRANSFORM_VERSION, Augment
+from reinforced.errors import RequestError
+from reinforced.teachers import Ensemble
+
+FORMAT_VERSION = 1
+METADATA_KEY = "reinforcement"
+"""Name of the document; in a Parquet file's metadata it is `reinforced.reinforcement`."""
+
+
+class TeacherRecord(BaseModel):
+    """Who taught: enough to tell whether another run asked the same network in the same way."""
+
+    name: str
+    sha256: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    temperature: float
+    weight: float
+
+
+class Reinforcement(BaseModel):
+    """How the rows of a reinforced layer were made and how to read them; `docs/format.md` is the reference."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    transform_version: int = TRANSFORM_VERSION
+    backends: Annotated[dict[str, str], Field(description="Libraries that decoded and resized, with their versions.")]
+    seed: int
+    draws: int
+    classes: int
+    top_k: int
+    steps: int
+    augment: Augment
+    teachers: tuple[TeacherRecord, ...]
+
+    @classmethod
+    def of(
+        cls, ensemble: Ensemble, augment: Augment, *, seed: int, draws: int, top_k: int, steps: int
+    ) -> Reinforcement:
+        """Describe what these teachers and this configuration make."""
+        teachers = tuple(
+            TeacherRecord(
+                sha256=sha256,
+                **{f: getattr(t, f) for f in TeacherRecord.model_fields if f != "sha256"},
+            )
+            for t, sha256 in zip(ensemble.teachers, ensemble.hashes, strict=True)
+        )
+        return cls(
+            backends=backends(),
+            seed=seed,
+            draws=draws,
+            classes=ensemble.classes,
+            top_k=top_k,
+            steps=steps,
+            augment=augment,
+            teachers=teachers,
+        )
+
+    @classmethod
+    def parse(cls, metadata: Mapping[str, str], where: str) -> Reinforcement:
+        """Read the document from a layer's metadata. Raises: RequestError when it is missing, damaged or newer."""
+        document = metadata.get(f"reinforced.{METADATA_KEY}") or metadata.get(METADATA_KEY)
+        if document is None:
+            raise RequestError(f"{where} has no reinforced layer: its metadata lacks reinforced.{METADATA_KEY}")
+        stated = _Versions.model_validate_json(document)
+        if stated.format_version > FORMAT_VERSION or stated.transform_version > TRANSFORM_VERSION:
+            raise RequestError(
+                f"{where} was written by a newer version (format {stated.format_version}, transforms "
+                f"{stated.transform_version}; this one reads {FORMAT_VERSION} and {TRANSFORM_VERSION}): upgrade"
+            )
+        try:
+            return cls.model_validate_json(document)
+        except ValidationError as error:
+            raise RequestError(f"{where}: its description of the reinforcement is damaged: {error}") from error
+
+    def warn_of_other_backends(self, where: str) -> None:
+        """Warn when an image library here is not the version that made the layer: pixels may then differ."""
+        here = backends()
+        for name, made_with in self.backends.items():
+            if here.get(name) != made_with:
+                warnings.warn(
+                    f"{where} was made with {name} {made_with}, here is {here.get(name, 'none')}: "
+                    "pixels may differ from what the teachers saw; stored pixel hashes are checked",
+                    stacklevel=3,
+                )
+
+
+class _Versions(BaseModel):
+    format_version: int
+    transform_version: int
+
+
+@functools.cache
+def backends() -> dict[str, str]:
+    """Return the versions of the libraries that decide on pixels."""
+    return {name: version(name) for name in ("pillow", "simplejpeg")}
