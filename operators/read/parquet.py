@@ -24,9 +24,6 @@ class ReadParquet(Source):
     """
 
     examples: ClassVar = ()
-        {"path": "table.parquet"},
-        {"path": "parts/*.parquet", "key_column": "id", "image_column": None},
-    )
 
     path: Annotated[
         str,

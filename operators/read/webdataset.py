@@ -34,9 +34,6 @@ class ReadWebDataset(Source):
     """
 
     examples: ClassVar = ()
-        {"path": "shards/"},
-        {"path": "s3://bucket/{00000..00099}.tar", "extensions": ["json", "txt"]},
-    )
 
     path: Annotated[
         str,

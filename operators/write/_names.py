@@ -49,7 +49,7 @@ def split_member(name: str) -> tuple[str, str]:
 
 
 def member_stem(key: str, path: str | None) -> str:
-    """Return what a sample's members are called before the extension: as read, if `path` tells, else the encoded key."""
+    """Return what the members of a sample are called before the extension: as `path` has it, else the encoded key."""
     stem, extension = split_member(path or "")
     inside = not stem.startswith("/") and ".." not in stem.split("/") and "\0" not in stem
     return stem if extension and inside and decode_key(stem) == key else encode_key(key)
