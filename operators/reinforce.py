@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -14,18 +13,24 @@ from reinforced.augment import Augment
 from reinforced.batch import Batch
 from reinforced.errors import RequestError
 from reinforced.operator import Columns, Transform
-from reinforced.reinforcement import METADATA_KEY, Reinforcement
+from reinforced.reinforcement import METADATA_KEY, Reinforcement, pixel_crc
 from reinforced.teachers import AnyTeacher, Ensemble
 
 _HASHED_ONE_IN = 64
-_SPLIT = ["crop_x", "crop_y", "crop_width", "crop_height", "shares.list.element"]
-_DICTIONARY = [
-    "draw",
-    "flip",
-    "rand_augment.list.element",
-    "rand_augment_magnitude.list.element",
-    "classes.list.element",
-]
+_PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 9,
+    "row_group_size": 65_536,
+    "use_dictionary": [
+        "draw",
+        "flip",
+        "classes.list.element",
+        *(f"rand_augment{n}.list.element" for n in ("", "_magnitude")),
+    ],
+    "use_byte_stream_split": ["crop_x", "crop_y", "crop_width", "crop_height", "shares.list.element"],
+    "column_encoding": {"row": "DELTA_BINARY_PACKED"},
+    "write_statistics": ["draw", "row"],
+}
 
 
 class Reinforce(Transform):
@@ -37,15 +42,7 @@ class Reinforce(Transform):
 
     layer: ClassVar[str] = "reinforced"
     reads: ClassVar[tuple[str | pa.Field, ...]] = ("pixels",)
-    parquet: ClassVar[dict[str, Any]] = {
-        "compression": "zstd",
-        "compression_level": 9,
-        "row_group_size": 65_536,
-        "use_dictionary": _DICTIONARY,
-        "use_byte_stream_split": _SPLIT,
-        "column_encoding": {"row": "DELTA_BINARY_PACKED"},
-        "write_statistics": ["draw", "row"],
-    }
+    parquet: ClassVar[dict[str, Any]] = _PARQUET
 
     draws: Annotated[int, Field(ge=1, le=65_535, description="Reinforcements of each image.")]
     augment: Annotated[Augment, Field(description="What is done to the image before the teachers see it.")]
@@ -90,34 +87,27 @@ class Reinforce(Transform):
 
     def setup(self) -> None:
         """Load the teachers. Raises: RequestError when top_k is more than the classes they know."""
-        if (classes := self._ready().classes) < self.top_k:
-            raise RequestError(
-                f"reinforce: top_k {self.top_k} is more than the {classes} classes that the teachers know"
-            )
+        cpus, gpus = max(1, int(self.resources.cpus)), self.resources.gpus
+        self._loaded = Ensemble(self.teachers, self.augment.size, batch_size=self.batch_size, cpus=cpus, gpus=gpus)
+        if (classes := self._loaded.classes) < self.top_k:
+            raise RequestError(f"reinforce: top_k {self.top_k} is more than the {classes} classes the teachers know")
 
     def transform(self, batch: Batch) -> Columns:
         """Return the draws of all images, image by image."""
         pixels, draws = batch.pixels, range(self.draws)
         widths, heights = [p.shape[1] for p in pixels], [p.shape[0] for p in pixels]
-        parameters = self.augment.parameters(self.seed, batch.keys, draws, widths, heights)
+        made = self.augment.parameters(self.seed, batch.keys, draws, widths, heights)
         hashed = counter.words(self.seed, "reinforce.pixel_crc", batch.keys, draws, 1).ravel() < 2**32 // _HASHED_ONE_IN
         crcs = np.zeros(len(hashed), np.uint32)
         steps = sparse.steps_for(self.top_k, self.precision)
-        classes, shares = (np.empty((len(hashed), self.top_k), np.uint16) for _ in range(2))
+        encoded = []
         for start in range(0, len(hashed), self.batch_size):
             rows = range(start, min(start + self.batch_size, len(hashed)))
-            seen = np.stack(
-                [
-                    self.augment.apply(pixels[i // self.draws], {name: v[i] for name, v in parameters.items()})
-                    for i in rows
-                ]
-            )
-            part = slice(rows.start, rows.stop)
-            classes[part], shares[part] = sparse.encode(self._ready().probabilities(seen), self.top_k, steps)
-            for i in rows:
-                if hashed[i]:
-                    crcs[i] = zlib.crc32(seen[i - start].tobytes())
-        made = parameters | {"classes": classes, "shares": shares}
+            parameters = ({name: values[i] for name, values in made.items()} for i in rows)
+            seen = [self.augment.apply(pixels[i // self.draws], p) for i, p in zip(rows, parameters, strict=True)]
+            encoded.append(sparse.encode(self._ready().probabilities(np.stack(seen)), self.top_k, steps))
+            crcs[rows.start : rows.stop] = [pixel_crc(s) if hashed[i] else 0 for i, s in zip(rows, seen, strict=True)]
+        made["classes"], made["shares"] = (np.concatenate(part) for part in zip(*encoded, strict=True))
         return {name: _arrow(values) for name, values in made.items()} | {"pixel_crc": pa.array(crcs, mask=~hashed)}
 
     def _ready(self) -> Ensemble:

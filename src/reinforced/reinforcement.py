@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+import zlib
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Annotated
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reinforced.augment import TRANSFORM_VERSION, Augment
 from reinforced.errors import RequestError
+from reinforced.images import Pixels
 from reinforced.teachers import Ensemble
 
 FORMAT_VERSION = 1
@@ -107,3 +109,8 @@ class _Versions(BaseModel):
 def backends() -> dict[str, str]:
     """Return the versions of the libraries that decide on pixels."""
     return {name: version(name) for name in ("pillow", "simplejpeg")}
+
+
+def pixel_crc(pixels: Pixels) -> int:
+    """Return the CRC-32 of augmented pixels, as stored in the column of that name."""
+    return zlib.crc32(pixels.tobytes())
