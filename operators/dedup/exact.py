@@ -21,20 +21,20 @@ class DedupExact(Global):
     """Drops images that are the same as another one, and keeps of each group the one with the smallest key.
 
     Equal bytes or equal pixels have equal sizes, so nothing but the key tells the survivor from the others. The reason
-    is `duplicate of <key>`; rows without an image are no duplicates of each other. Existing `sha256` and
+    is `duplicate: <key> is kept`; rows without an image are no duplicates of each other. Existing `sha256` and
     `pixel_sha256` columns are used instead of hashing again.
     """
 
-    examples: ClassVar = ({"on": "bytes"}, {"on": "pixels"})
+    examples: ClassVar = ({"by": "bytes"}, {"by": "pixels"})
 
-    on: Annotated[
+    by: Annotated[
         Literal["bytes", "pixels"],
         Field(description="What must be equal: the encoded files, or the pictures whatever their encoding."),
     ] = "bytes"
 
     def inputs(self) -> pa.Schema:
         """Return the hash that the engine makes of every file, or the image."""
-        return columns.resolve(["sha256" if self.on == "bytes" else "image"])
+        return columns.resolve(["sha256" if self.by == "bytes" else "image"])
 
     def sketch_schema(self) -> pa.Schema:
         """Return the digest, the only thing that is compared."""
@@ -42,10 +42,10 @@ class DedupExact(Global):
 
     def sketch(self, batch: Batch) -> Columns:
         """Return a digest a row."""
-        known = "sha256" if self.on == "bytes" else "pixel_sha256"
+        known = "sha256" if self.by == "bytes" else "pixel_sha256"
         if known in batch.table.column_names:
             return {"digest": batch.values(known)}
-        if self.on == "pixels":
+        if self.by == "pixels":
             return {"digest": [pixel_sha256(image) for image in batch.pixels]}
         images = batch.values("image")
         return {"digest": [None if data is None else hashlib.sha256(data).hexdigest() for data in images]}
@@ -56,7 +56,7 @@ class DedupExact(Global):
             "sketches",
             """
             WITH survivors AS (SELECT digest, min(key) AS survivor FROM sketches GROUP BY digest HAVING count(*) > 1)
-            SELECT shard, row, 'duplicate of ' || survivor AS reason, NULL::DOUBLE AS score
+            SELECT shard, row, 'duplicate: ' || survivor || ' is kept' AS reason, NULL::DOUBLE AS score
             FROM sketches JOIN survivors USING (digest)
             WHERE key <> survivor
             """,

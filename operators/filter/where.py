@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import duckdb
 
 
+_REFUSED = {"SUBQUERY", "STAR", "WINDOW"}
+
+
 class FilterWhere(Filter):
     """Keeps rows for which a DuckDB expression over their columns is true.
 
@@ -49,7 +52,7 @@ class FilterWhere(Filter):
                 empty = connection.from_arrow(available.empty_table().select(names))
                 found = str(empty.select(duckdb.SQLExpression(self.sql)).types[0])
                 if found == "BOOLEAN":
-                    empty.filter(duckdb.SQLExpression(self.sql))  # refuses aggregates and windows
+                    empty.filter(duckdb.SQLExpression(self.sql))  # refuses what makes several rows of one
         except duckdb.Error as error:
             raise RequestError(f"sql: {self.sql}: {error}") from error
         if found != "BOOLEAN":
@@ -85,10 +88,11 @@ def _columns(sql: str) -> list[str]:
     with _connect() as connection:
         parse = "SELECT json_serialize_sql(?)"
         parsed = json.loads(connection.execute(parse, [f"SELECT 1 WHERE (\n{sql}\n)"]).fetchall()[0][0])
-        unstable = (
-            "SELECT function_name FROM duckdb_functions() WHERE stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')"
+        far = (
+            "SELECT function_name FROM duckdb_functions() "
+            "WHERE stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY') OR function_type = 'aggregate'"
         )
-        refused = {name for (name,) in connection.execute(unstable).fetchall()} | {"a subquery", "COLUMNS or *"}
+        refused = {name for (name,) in connection.execute(far).fetchall()} | _REFUSED
     if parsed["error"]:
         raise RequestError(f"sql: {sql}: {parsed['error_message']}")
     found = list(_names(parsed["statements"][0]["node"]["where_clause"], frozenset()))
@@ -112,10 +116,8 @@ def _names(node: Any, bound: frozenset[str]) -> Iterator[tuple[str, str]]:
         case "COLUMN_REF":
             if node["column_names"][0] not in bound:
                 yield "column", node["column_names"][0]
-        case "SUBQUERY":
-            yield "syntax", "a subquery"
-        case "STAR":
-            yield "syntax", "COLUMNS or *"
+        case "SUBQUERY" | "STAR" | "WINDOW" as syntax:
+            yield "syntax", syntax
         case "FUNCTION":
             yield "function", node["function_name"].lower()
         case "LAMBDA":

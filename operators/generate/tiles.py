@@ -40,7 +40,9 @@ class GenerateTiles(Generator):
         }
         about_the_file = {"width", "height", "sha256", *columns.layer_schemas()["hashes"].fields}
         passed_on = [n for n in batch.table.column_names if n not in made and n not in about_the_file]
-        table = Batch(batch.table.select(passed_on).take(parents)).with_columns(made, self.outputs()).table
+        table = pa.table(made, schema=self.outputs())
+        for name in passed_on:
+            table = table.append_column(batch.table.field(name), batch.table.column(name).take(parents))
         return table.append_column("_parent", parents)
 
     def _cut(self, image: Pixels) -> Iterator[Pixels]:

@@ -12,7 +12,7 @@ from reinforced.operator import Columns, Transform
 class HashPixels(Transform):
     """Adds the SHA-256 of each image's size and upright RGB pixels, equal for one picture in two lossless encodings.
 
-    `dedup.exact` with `on: pixels` uses the column instead of hashing again.
+    `dedup.exact` with `by: pixels` uses the column instead of hashing again.
     """
 
     layer: ClassVar = "hashes"
