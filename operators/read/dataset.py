@@ -15,8 +15,8 @@ from reinforced.operator import ShardSpec, Source
 class ReadDataset(Source):
     """Read the kept rows of a dataset, all its aligned layers side by side.
 
-    A pipeline whose `out` is the same path adds its layers to that dataset and leaves the images untouched; with another
-    `out` it makes a new dataset, whose `samples` hold the joined columns.
+    A pipeline whose `out` is the same path adds its layers to that dataset and leaves the images untouched; with
+    another `out` it makes a new dataset, whose `samples` hold the joined columns.
     """
 
     path: Annotated[str, Field(description="Folder or fsspec URL of the dataset.")]

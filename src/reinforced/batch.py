@@ -14,7 +14,9 @@ class Batch:
 
     def __init__(self, table: pa.Table, decoded: Sequence[Pixels | ImageError | None] | None = None) -> None:
         self.table = table
-        self._decoded: list[Pixels | ImageError | None] = list(decoded) if decoded is not None else [None] * table.num_rows
+        self._decoded: list[Pixels | ImageError | None] = (
+            list(decoded) if decoded is not None else [None] * table.num_rows
+        )
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

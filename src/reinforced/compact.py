@@ -1,7 +1,7 @@
 """Finish a shard: rewrite its layers without the rows that were removed, or say in `verdicts` which ones those are.
 
-Compaction changes several files of a shard at once. The new files and the new record are written aside first; the record,
-written last, is the commit. What is aside and committed is then moved in place, again after a crash if need be.
+Compaction changes several files of a shard at once. The new files and the new record are written aside first; the
+record, written last, is the commit. What is aside and committed is then moved in place, again after a crash if need be.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ ASIDE = "_runs/compact"
 VERDICTS = columns.resolve(("key", "outcome", "pipeline", "step", "reason", "score"))
 
 
+def unfinished(plan: Plan, record: Record) -> bool:
+    """Return whether a shard has removed rows still in its layers, or verdicts to be written."""
+    gone = all(step.removed in record.removed for step in record.steps.values() if step.removed)
+    return not plan.compact or not gone
+
+
 def finish_shard(plan: Plan, record: Record) -> Record:
     """Compact a shard, or write its verdicts where the pipeline asks to keep the dropped rows."""
     storage = Storage(plan.out)
     if not plan.compact:
         return _write_verdicts(plan, record, storage)
-    if all(step.removed in record.removed for step in record.steps.values() if step.removed):
-        return record
     alive = np.array(read_fates(plan, record, frozenset(), storage).alive(range(record.rows)), bool)
     return _compact(plan, record, alive, storage)
 

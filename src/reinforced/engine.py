@@ -20,6 +20,8 @@ class Stage:
     function: Callable[[Done], Done]
     resources: Resources
     title: str
+    stateful: bool = False
+    """Whether its workers load models, which they should do once."""
 
 
 class Engine(Protocol):

@@ -86,8 +86,10 @@ def write_description(plan: Plan, records: Mapping[str, Record], run_id: str, st
 def _count_kept(description: Mapping[str, Any], storage: Storage) -> int:
     opened = Dataset(storage, {**description, "kept": 0})
     kept = (opened.kept(shard.name) for shard in opened.shards) if "verdicts" in description["layers"] else ()
-    return sum(int(mask.true_count) for mask in kept if mask is not None) if "verdicts" in description["layers"] else (
-        int(description["rows"])
+    return (
+        sum(int(mask.true_count) for mask in kept if mask is not None)
+        if "verdicts" in description["layers"]
+        else (int(description["rows"]))
     )
 
 

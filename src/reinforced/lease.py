@@ -38,7 +38,7 @@ class Lease:
             if holder and _alive(holder):
                 raise RequestError(
                     f"{self._storage.url} is being written by process {holder['pid']} on {holder['host']}; "
-                    f"wait for it, or stop it: a lease is dead {DEAD_AFTER_S:.0f} s after its writer's last sign of life"
+                    f"wait for it, or stop it: a lease ends {DEAD_AFTER_S:.0f} s after its writer's last sign of life"
                 )
             # Of several heirs the last one to write wins; the others see the winner's token and step back.
             self._storage.write(FILE, self._content())
@@ -72,7 +72,7 @@ class Lease:
 
 def _alive(holder: dict[str, Any]) -> bool:
     if holder["host"] == socket.gethostname():
-        return _started(holder["pid"]) == holder["started"] is not None
+        return holder["started"] is not None and bool(_started(holder["pid"]) == holder["started"])
     return time.time() - float(holder["time"]) < DEAD_AFTER_S
 
 

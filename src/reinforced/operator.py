@@ -39,7 +39,9 @@ class Resources(BaseModel):
 
     cpus: Annotated[float, Field(gt=0, description="CPU cores of one worker; also its number of compute threads.")] = 1
     gpus: Annotated[float, Field(ge=0, description="GPUs of one worker; a fraction shares one.")] = 0
-    memory: Annotated[str | None, Field(description="Memory of one worker, such as 4GiB; Ray places it by that.")] = None
+    memory: Annotated[str | None, Field(description="Memory of one worker, such as 4GiB; Ray places it by that.")] = (
+        None
+    )
     workers: Annotated[
         tuple[int, int] | int | None,
         Field(description="Number of workers, or [least, most] for a pool that grows; default: as many as fit."),
@@ -97,8 +99,10 @@ class Operator(BaseModel):
     def name(cls) -> str:
         """The operator's name in YAML: its path below `operators/`, or its dotted path elsewhere."""
         prefix = "reinforced.operators."
-        return cls.__module__.removeprefix(prefix) if cls.__module__.startswith(prefix) else (
-            f"{cls.__module__}.{cls.__name__}"
+        return (
+            cls.__module__.removeprefix(prefix)
+            if cls.__module__.startswith(prefix)
+            else (f"{cls.__module__}.{cls.__name__}")
         )
 
     def inputs(self) -> pa.Schema:
@@ -130,7 +134,7 @@ class Operator(BaseModel):
 
     def apply(self, batch: Batch) -> Batch:
         """Apply the operator to a batch and return the resulting batch."""
-        raise TypeError(f"{self.name()} is a {self.kind}: it is not applied to rows")
+        raise TypeError(f"{self.name()} is a {self.kind}: it is not applied to {len(batch)} rows")
 
 
 @dataclass(frozen=True)
@@ -268,7 +272,8 @@ class Sink(Operator):
 
 
 KINDS: dict[str, type[Operator]] = {
-    kind.kind: kind for kind in (Source, Transform, Filter, Generator, Global, Sink)  # type: ignore[type-abstract]
+    kind.kind: kind
+    for kind in (Source, Transform, Filter, Generator, Global, Sink)  # type: ignore[type-abstract]
 }
 
 
@@ -318,5 +323,7 @@ def _only_operator(module: Any, name: str) -> type[Operator]:
         if inspect.isclass(member) and issubclass(member, Operator) and member.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise RequestError(f"operator '{name}': {module.__name__} must define exactly one operator, it has {len(found)}")
+        raise RequestError(
+            f"operator '{name}': {module.__name__} must define exactly one operator, it has {len(found)}"
+        )
     return found[0]

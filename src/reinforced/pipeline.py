@@ -77,7 +77,7 @@ def load(pipeline: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
     else:
         text, where = _read(str(pipeline))
     lines = _Lines(text, where)
-    raw = _override(lines, text, where, overrides)
+    raw = _override(lines, text, overrides)
     try:
         spec = PipelineSpec.model_validate(raw)
     except ValidationError as error:
@@ -138,7 +138,7 @@ class _Lines:
         return f"{self.where}:{self._lines[trail]}"
 
 
-def _override(lines: _Lines, text: str, where: str, overrides: Sequence[str]) -> dict[str, Any]:
+def _override(lines: _Lines, text: str, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -164,13 +164,15 @@ def _check_key(config: Any, key: str, item: str) -> None:
     """Refuse an override of a top-level key or a list item that the pipeline cannot have."""
     first, *rest = key.split(".")
     if first not in PipelineSpec.model_fields:
-        raise RequestError(f"override '{item}': '{first}' is no key of a pipeline"
-                           f"{nearest(first, PipelineSpec.model_fields)}")
+        raise RequestError(
+            f"override '{item}': '{first}' is no key of a pipeline{nearest(first, PipelineSpec.model_fields)}"
+        )
     if first in ("steps", "sinks") and rest:
         count = len(config.get(first) or [])
         if not rest[0].isdigit() or int(rest[0]) >= count:
-            raise RequestError(f"override '{item}': the pipeline has {count} {first}, write {first}.0 "
-                               f"to {first}.{max(count - 1, 0)}")
+            raise RequestError(
+                f"override '{item}': the pipeline has {count} {first}, write {first}.0 to {first}.{max(count - 1, 0)}"
+            )
 
 
 def _step(raw: dict[str, Any], trail: Trail, lines: _Lines, seed: int, names: dict[str, int], kinds: set[str]) -> Step:

@@ -1,8 +1,8 @@
 """What is done: one small JSON file a shard, written last, that says which steps its layers hold.
 
 A run resumes by comparing each step's fingerprint with the one recorded. The fingerprint covers the step itself, the
-steps whose columns it reads, and which rows were removed from this shard before it: so a changed step is made again with
-what depends on it, and nothing else.
+steps whose columns it reads, and which rows were removed from this shard before it: so a changed step is made again
+with what depends on it, and nothing else.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Record:
     steps: dict[str, StepRecord] = field(default_factory=dict)
     layers: dict[str, LayerRecord] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
-    """Digests of removed rows that are physically gone from the layers: those of the first pass, or after compaction."""
+    """Digests of removed rows that are gone from the layers themselves: by the first pass, or by compaction."""
     sinks: dict[str, list[str]] = field(default_factory=dict)
     """Per sink its fingerprint, then the paths it wrote."""
     rows: int = 0

@@ -69,9 +69,9 @@ def _dropped(plan: Plan, step: Step, files: Mapping[str, str], folder: Path) -> 
     names = [storage.full(f) if storage.local else str(folder / f.rpartition("/")[2]) for f in files.values()]
     spill = folder / "spill"
     with duckdb.connect(config={"temp_directory": str(spill)}) as connection:
-        every = connection.read_parquet(names, filename="file")
+        every = connection.read_parquet(names, filename=True)
         sketches = every.filter("_error IS NULL").project(
-            r"regexp_extract(file, '([^/\\]+)-[0-9a-f]+\.parquet$', 1) AS shard, * EXCLUDE (file, _error)"
+            r"regexp_extract(filename, '([^/\\]+)-[0-9a-f]+\.parquet$', 1) AS shard, * EXCLUDE (filename, _error)"
         )
         found = operator.reduce(sketches).order("shard, row").to_arrow_table()
     columns = (found.column(name).to_pylist() for name in ("shard", "row", "reason", "score"))

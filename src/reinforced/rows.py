@@ -31,7 +31,7 @@ class Fates:
     def alive(self, rows: Sequence[int], step: str | None = None) -> list[bool]:
         """Return for each row whether it reaches a step; without one, whether it reaches the end."""
         place = self.places[step] if step is not None else ALIVE
-        return (self.removed_at[list(rows)] >= place).tolist()
+        return [bool(there) for there in self.removed_at[list(rows)] >= place]
 
 
 def read_fates(plan: Plan, record: Record, stale: frozenset[str], storage: Storage) -> Fates:

@@ -20,7 +20,7 @@ from reinforced.lease import Lease
 from reinforced.operator import Resources, Source
 from reinforced.plan import Plan, Segment
 from reinforced.plan import plan as make_plan
-from reinforced.record import Record, StepCounts, read_records, record_path, status
+from reinforced.record import Record, StepCounts, read_records, record_path, sketch_path, status
 from reinforced.reduce import decide
 from reinforced.segment import Done, run_segment
 from reinforced.steps import ready
@@ -90,6 +90,7 @@ class _Run:
         self.seconds: dict[str, float] = {}
         self.run_id = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
         self.made: set[str] = set()
+        self.rows = self.failed = 0
 
     def run(self) -> RunResult:
         start = time.perf_counter()
@@ -100,6 +101,7 @@ class _Run:
             self.records = open_records(self.plan, self.storage)
             if not self.records:
                 raise RunError(f"{self.plan.source.name} found nothing to read; check its parameters")
+            self._count_all()
             self._save_plan()
             for segments, global_step in _phases(self.plan):
                 self._phase(segments, global_step)
@@ -123,17 +125,28 @@ class _Run:
     def _phase(self, segments: list[Segment], global_step: Segment | None) -> None:
         names = [step.name for segment in segments for step in segment.steps]
         title = " → ".join([self.plan.source.name, *names] if segments and segments[0].index == 0 else names)
-        stages = [Stage(functools.partial(_segment_stage, self.plan, s.index), s.resources, title) for s in segments]
+        stages = [self._stage(segment) for segment in segments]
         self._through(title, stages, lambda r: self._pending(r, segments))
         if global_step is not None:
             assert global_step.global_step is not None
             name = global_step.global_step.name
-            sketch = Stage(functools.partial(_segment_stage, self.plan, global_step.index), global_step.resources, name)
-            self._through(name, [sketch], lambda _: True)
+            sketch = self._stage(global_step)
+            there = self.storage.listing(f"_runs/sketches/{self.plan.name}/{name}")
+            self._through(name, [sketch], lambda r: self._sketch(name, r) not in there)
             start = time.perf_counter()
             decide(self.plan, global_step.global_step, self.records)
+            self._count_all()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
             self._check_failures(final=True)
+
+    def _stage(self, segment: Segment) -> Stage:
+        title = ", ".join(step.name for step in segment.steps) or self.plan.source.name
+        stateful = any(step.operator.alone or step.operator.resources.workers for step in segment.steps)
+        return Stage(functools.partial(_segment_stage, self.plan, segment.index), segment.resources, title, stateful)
+
+    def _sketch(self, step: str, record: Record) -> str:
+        fingerprint = status(self.plan, record).fingerprints[step]
+        return sketch_path(self.plan, step, record.shard, fingerprint).rpartition("/")[2]
 
     def _pending(self, record: Record, segments: Sequence[Segment]) -> bool:
         now = status(self.plan, record)
@@ -145,32 +158,42 @@ class _Run:
         todo = [Done(record) for record in self.records.values() if pending(record)]
         self.listener.phase(title, len(self.records), len(todo))
         for done in self.engine.map(stages, todo) if todo and stages else ():
-            self.records[done.record.shard] = done.record
-            if done.worked:
-                self.made.add(done.record.shard)
-            for name, seconds in done.seconds.items():
-                self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+            self._take(done)
             self.listener.shard(done.record, done.seconds)
             self._check_failures(final=False)
         self._check_failures(final=True)
 
+    def _count_all(self) -> None:
+        self.rows = sum(_rows(record, self.plan) for record in self.records.values())
+        self.failed = sum(_failed(record, self.plan) for record in self.records.values())
+
+    def _take(self, done: Done) -> None:
+        """Take a shard's new record in place of the old one, keeping count of rows and failures."""
+        self.rows -= _rows(self.records[done.record.shard], self.plan)
+        self.failed -= _failed(self.records[done.record.shard], self.plan)
+        self.rows += _rows(done.record, self.plan)
+        self.failed += _failed(done.record, self.plan)
+        self.records[done.record.shard] = done.record
+        if done.worked:
+            self.made.add(done.record.shard)
+        for name, seconds in done.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
     def _check_failures(self, final: bool) -> None:
         """Stop when more rows failed than may: at the end of a phase, or as soon as 1,000 rows or more say so."""
-        totals = self.counts()
-        failed = {name: c for name, c in totals.items() if c.failed}
-        rows = totals[self.plan.source.name].rows_in
-        count = sum(c.failed for c in failed.values())
-        if count > self.plan.max_failure_rate * (rows if final else max(rows, 1000)):
-            reasons = sorted(((n, name, r) for name, c in failed.items() for r, n in c.reasons.items()), reverse=True)
-            said = "; ".join(f"{n} at {name}: {reason}" for n, name, reason in reasons[:3])
-            raise RunError(
-                f"{count} of {rows} rows failed, more than max_failure_rate {self.plan.max_failure_rate:g} ({said}). What "
-                f"was done is kept: mend the cause, or go on with max_failure_rate={min(1.0, round(count / rows + 0.05, 2)):g}"
-            )
+        if self.failed <= self.plan.max_failure_rate * (self.rows if final else max(self.rows, 1000)):
+            return
+        found = ((n, name, reason) for name, c in self.counts().items() for reason, n in c.reasons.items() if c.failed)
+        said = "; ".join(f"{n} at {name}: {reason}" for n, name, reason in sorted(found, reverse=True)[:3])
+        enough = min(1.0, round(self.failed / self.rows + 0.05, 2))
+        raise RunError(
+            f"{self.failed} of {self.rows} rows failed, more than max_failure_rate {self.plan.max_failure_rate:g} "
+            f"({said}). What was done is kept: mend the cause, or go on with max_failure_rate={enough:g}"
+        )
 
     def _finish(self) -> None:
         stage = Stage(functools.partial(_finish_stage, self.plan), Resources(), "finish")
-        self._through("finish", [stage], lambda _: True)
+        self._through("finish", [stage], functools.partial(compact.unfinished, self.plan))
         finish.write_description(self.plan, self.records, self.run_id, self.storage)
 
     def _sinks(self, opened: dataset.Dataset) -> None:
@@ -206,7 +229,7 @@ class _Run:
 def open_records(plan: Plan, storage: Storage) -> dict[str, Record]:
     """List the source's shards and find what is recorded of each; what no longer holds is forgotten.
 
-    A record whose layer file is missing or has another size is not trusted. Shards the source no longer has are removed.
+    A record whose layer file is missing or of another size is not trusted. Shards that the source no longer has go.
     """
     found = read_records(storage, plan.name)
     sizes = {layer: storage.listing(layer) for layer in plan.layers}
@@ -242,6 +265,16 @@ def _phases(plan: Plan) -> Iterator[tuple[list[Segment], Segment | None]]:
             segments.append(segment)
     if segments:
         yield segments, None
+
+
+def _rows(record: Record, plan: Plan) -> int:
+    source = record.steps.get(plan.source.name)
+    return source.counts.rows_in if source else 0
+
+
+def _failed(record: Record, plan: Plan) -> int:
+    names = {plan.source.name, *(step.name for step in plan.steps)}
+    return sum(step.counts.failed for name, step in record.steps.items() if name in names)
 
 
 def _segment_stage(plan: Plan, index: int, done: Done) -> Done:

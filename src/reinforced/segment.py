@@ -1,7 +1,7 @@
 """Run one segment over one shard: read, decode once, apply the fused steps batch by batch, commit.
 
-This is what a worker does, the same in process and on Ray. What it commits, in this order: layer files, the ledger piece,
-and last the shard's record; a process that dies in between leaves the shard as not done.
+This is what a worker does, the same in process and on Ray. What it commits, in this order: layer files, the ledger
+piece, and last the shard's record; a process that dies in between leaves the shard as not done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reinforced.operator import Source
 from reinforced.pipeline import Step
 from reinforced.plan import Plan
 from reinforced.record import LayerRecord, Record, Status, StepRecord, record_path, removal, sketch_path, status
-from reinforced.rows import Fates, batches, read_fates, read_rows
+from reinforced.rows import batches, read_fates, read_rows
 from reinforced.steps import StepRunner, measured, ready
 from reinforced.storage import Storage, Written
 
@@ -38,7 +38,7 @@ class Done:
 def run_segment(plan: Plan, index: int, record: Record) -> Done:
     """Bring a shard's record up to date with a segment; does nothing where all its steps are done.
 
-    A pass may remove rows and so make later steps of the segment stale that had been done; they then get their own pass.
+    A pass may remove rows and so make later steps of the segment stale that had been done; those then get their own.
     """
     done = Done(copy.deepcopy(record))
     for _ in range(len(plan.segments[index].steps) + 2):
@@ -210,12 +210,12 @@ class _Pass:
         for place, row in enumerate(row for rows, _ in made for row in rows):
             if self.positions[row] >= 0:
                 places[self.positions[row]] = place
-        index = places[None, :] * draws + np.arange(draws)[:, None]
-        index = pa.array(index.ravel(), mask=np.broadcast_to(places < 0, index.shape).ravel())
-        draw, row = np.repeat(np.arange(draws), count), np.tile(np.arange(count), draws)
+        order = places[None, :] * draws + np.arange(draws)[:, None]
+        index = pa.array(order.ravel(), mask=np.broadcast_to(places < 0, order.shape).ravel())
+        draw, rows = np.repeat(np.arange(draws), count), np.tile(np.arange(count), draws)
         taken = values.take(index)
-        made_here = {"draw": pa.array(draw, pa.uint16()), "row": pa.array(row, pa.uint32())}
-        return pa.table([made_here.get(f.name, None) or taken.column(f.name) for f in schema], schema=schema)
+        made_here = {"draw": pa.array(draw, pa.uint16()), "row": pa.array(rows, pa.uint32())}
+        return pa.table([made_here.get(f.name) or taken.column(f.name) for f in schema], schema=schema)
 
     def _write_sketches(self) -> None:
         """Write the sketch of a global step: one row for each row of the shard that reaches it."""

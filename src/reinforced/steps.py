@@ -169,11 +169,14 @@ def measured(batch: Batch) -> tuple[dict[str, list[Any]], list[str | None]]:
     errors: list[str | None] = []
     for image in batch.table.column("image"):
         data = image.as_py()
+        width, height, error = None, None, None
         try:
-            width, height = measure(data) if data is not None else (None, None)
-            errors.append(None if data is not None else "the row has no image")
-        except ImageError as error:
-            (width, height), _ = (None, None), errors.append(str(error))
+            if data is None:
+                raise ImageError("the row has no image")
+            width, height = measure(data)
+        except ImageError as unreadable:
+            error = str(unreadable)
+        errors.append(error)
         found["width"].append(width)
         found["height"].append(height)
         found["sha256"].append(hashlib.sha256(data).hexdigest() if data is not None else None)
