@@ -8,6 +8,7 @@ from typing import Any
 
 from reinforced.errors import RequestError, nearest
 
+from ._files import refusal
 from ._listing import Found, list_folder, open_path
 
 PART = re.compile(r"(?P<folder>(?:.*/)?)(?P<split>[^/]+?)-\d{5}-of-(?P<parts>\d{5})(?P<tail>(?:-[0-9a-f]+)?)\.parquet")
@@ -41,6 +42,9 @@ def find_splits(operator: str, path: str, split: str | None) -> dict[str, list[F
         raise RequestError(f"{operator}: '{missing[0]}' is missing from '{path}'; copy the whole dataset")
     if split is not None and split not in names:
         raise RequestError(f"{operator}: '{path}' has no split '{split}'{nearest(split, names)}")
+    for file in (files[part] for parts in names.values() for part in parts):
+        if reason := refusal(fs, root, file.path):
+            raise RequestError(f"{operator}: '{file.path}' {reason}; put the file itself there")
     return {name: [files[part] for part in parts] for name, parts in names.items() if split in (None, name)}
 
 

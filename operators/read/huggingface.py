@@ -77,11 +77,10 @@ class ReadHuggingFace(Source):
         label = self.label_column or ("label" if "label" in classes or len(classes) != 1 else next(iter(classes)))
         if self.label_column and label not in classes:
             raise RequestError(f"{self.name()}: label_column '{label}' is no ClassLabel{nearest(label, classes)}")
-        labelled = _with_label(table, label, classes[label]) if label in classes else table
-        samples = as_samples(self.name(), labelled, self.key_column, image, names)
-        if "split" in samples.column_names:
-            return samples
-        return samples.append_column(columns.known_column("split"), pa.array([split] * len(samples), pa.string()))
+        table = _with_label(table, label, classes[label]) if label in classes else table
+        if "split" not in table.column_names:
+            table = table.append_column(columns.known_column("split"), pa.array([split] * len(table), pa.string()))
+        return as_samples(self.name(), table, self.key_column, image, names)
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
