@@ -67,7 +67,9 @@ def write_description(plan: Plan, records: Mapping[str, Record], run_id: str, st
         own = {layer: [r.bytes, r.sha256] for layer, r in record.layers.items() if layer in mine}
         kept_files = {layer: f for layer, f in files.get(name, {}).items() if layer in layers}
         shards.append({"name": name, "rows": record.rows, "files": kept_files | own})
-    run = {"run": run_id, "pipeline": plan.name, "source": plan.source.operator.model_dump(mode="json")}
+    steps = {step.name: step.operator.kind for step in [plan.source, *plan.steps]}
+    source = plan.source.operator.model_dump(mode="json")
+    run = {"run": run_id, "pipeline": plan.name, "steps": steps, "source": source}
     description = {
         "format": FORMAT,
         "name": before.get("name", plan.name) if plan.in_place else plan.name,
