@@ -59,6 +59,8 @@ class ReadImages(Source):
                 f"{', '.join(IMAGE_SUFFIXES)}"
             )
         names = sorted({file.name.split("/")[0] for file in files if "/" in file.name})
+        if self.labels == "folders" and not names:
+            raise RequestError(f"{self.name()}: no folder in '{self.path}' holds images; leave out labels: folders")
         labels = {name: label for label, name in enumerate(names)} if self._labelled() else None
         seen: set[str] = set()
         for part in _cut(files, self.shard_rows, self.shard_bytes):

@@ -79,7 +79,7 @@ def test_parquet_files_as_on_the_hub_arrive_whole(pets, tmp_path):
         pets.shard(3, i, contiguous=True).to_parquet(tmp_path / f"data/train-{i:05d}-of-00003.parquet")
     check_pets(read(tmp_path, shard_rows=4))
     (tmp_path / "data/train-00001-of-00003.parquet").unlink()
-    with pytest.raises(RequestError, match="split 'train' in .* has 2 of 3 files; copy the whole dataset"):
+    with pytest.raises(RequestError, match=r"split 'train' in .* has 2 of 3 files; copy the whole dataset"):
         read(tmp_path)
 
 

@@ -145,6 +145,8 @@ def test_a_path_that_is_missing_empty_or_a_file_says_what_to_do(folder, tmp_path
     for bad, words in ((path, "holds no image; put files"), (tmp_path / "no", "does not exist; give the path")):
         with pytest.raises(RequestError, match=words):
             list(ReadImages(path=str(bad)).shards())
+    with pytest.raises(RequestError, match=r"no folder in .* holds images; leave out labels"):
+        list(ReadImages(path=str(folder(**{"a.png": PNG})), labels="folders").shards())
     with pytest.raises(RequestError, match="is a file; give the path"):
         list(ReadImages(path=str(path / "notes.txt")).shards())
 

@@ -15,7 +15,7 @@ import pytest
 from broken_images import encode, photo
 from hypothesis import example, given
 from hypothesis import strategies as st
-from webdataset.tariterators import group_by_keys, tar_file_iterator
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from reinforced.operators.read.webdataset import ReadWebDataset
 from reinforced.operators.write._names import decode_key, encode_key, split_member
@@ -184,7 +184,7 @@ def test_the_webdataset_package_reads_the_same_samples(tmp_path):
     table = pa.table({"key": names, "image": [IMAGES["png"]] * 4, "txt": [name.encode() for name in names]})
     (path,) = WriteWebDataset(path=str(tmp_path)).write("0", table)
     with Path(path).open("rb") as stream:
-        found = list(group_by_keys(tar_file_iterator(stream)))
+        found = list(group_by_keys(tar_file_expander([{"url": path, "stream": stream}])))
     assert [decode_key(sample["__key__"]) for sample in found] == names
     assert [sample["png"] for sample in found] == [IMAGES["png"]] * 4
     assert [sample["txt"].decode() for sample in found] == names
