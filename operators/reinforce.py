@@ -43,6 +43,14 @@ class Reinforce(Transform):
     layer: ClassVar[str] = "reinforced"
     reads: ClassVar[tuple[str | pa.Field, ...]] = ("pixels",)
     parquet: ClassVar[dict[str, Any]] = _PARQUET
+    examples: ClassVar[tuple[dict[str, Any], ...]] = (
+        {
+            "draws": 3,
+            "top_k": 4,
+            "augment": {"size_px": 16, "random_resized_crop": {}, "horizontal_flip": {}, "rand_augment": {}},
+            "teachers": [{"factory": "reinforced.models.digit_cnn"}],
+        },
+    )
 
     draws: Annotated[int, Field(ge=1, le=65_535, description="Reinforcements of each image.")]
     augment: Annotated[Augment, Field(description="What is done to the image before the teachers see it.")]

@@ -203,8 +203,8 @@ class EpochReader:
                 if pixel_crc(epoch.sample(int(place[i % rows])).pixels) != hashes[i].as_py():
                     raise PixelMismatchError(
                         f"{self.where}, shard {name}, row {i % rows}, draw {draw}: the replayed pixels differ from "
-                        f"what the teachers saw. The layer was made with {self.reinforcement.backends}; install those, or "
-                        "run the pipeline again"
+                        f"what the teachers saw. The layer was made with {self.reinforcement.backends}; install "
+                        "those, or run the pipeline again"
                     )
 
 

@@ -6,6 +6,7 @@ Pixels come out as uint8 (3, height, width): normalize them on the device, which
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, cast
@@ -179,8 +180,8 @@ class SoftTargetKLLoss(nn.Module):
             return loss.mean()
         if self.tail == "spread":
             student_rest = (student.sum(dim=1) - listed.sum(dim=1)) / others
-            return (loss + _x_log_x(rest) - rest * np.log(others) - rest * student_rest).mean()
-        unlisted = student.scatter(1, classes, -torch.inf).logsumexp(dim=1)
+            return (loss + _x_log_x(rest) - rest * math.log(others) - rest * student_rest).mean()
+        unlisted = torch.logsumexp(student.scatter(1, classes, -torch.inf), dim=1)
         return (loss + _x_log_x(rest) - rest * unlisted).mean()
 
 

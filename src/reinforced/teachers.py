@@ -117,11 +117,14 @@ class FactoryTeacher(Teacher):
         return hashlib.sha256(read_weights(self.weights)).hexdigest() if self.weights else ""
 
     def load(self, device: device) -> Module:
-        """Build the network and load its weights, all of them and no others."""
+        """Build the network and load its weights, all of them and no others; without any it starts from seed 0."""
+        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load
 
-        module: Module = self._function()(**self.arguments)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module: Module = self._function()(**self.arguments)
         if self.weights:
             try:
                 module.load_state_dict(load(read_weights(self.weights)))
