@@ -43,7 +43,8 @@ def _compact(plan: Plan, record: Record, alive: np.ndarray[tuple[int], np.dtype[
     aside = f"{ASIDE}/{record.shard}"
     kept = int(alive.sum())
     layers = {}
-    for layer, before in record.layers.items():
+    for layer in plan.layers:
+        before = record.layers[layer]
         table = storage.read_table(f"{layer}/{record.shard}.parquet")
         draws = draws_of(plan, layer)
         table = table.filter(pa.array(np.tile(alive, draws or 1)))

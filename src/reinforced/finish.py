@@ -51,8 +51,8 @@ def write_description(plan: Plan, records: Mapping[str, Record], run_id: str, st
     before = read_description(storage) or {}
     layers: dict[str, Any] = dict(before.get("layers", {})) if plan.in_place else {}
     mine = {*plan.layers} | (set() if plan.compact else {"verdicts"})
-    for layer in [n for n, info in layers.items() if info["pipeline"] == plan.name and n not in mine]:
-        del layers[layer]
+    for layer in {name for record in records.values() for name in record.layers} - mine:
+        layers.pop(layer, None)  # a step that wrote it has left the pipeline
         storage.remove(layer)
     for layer in mine:
         step, _ = plan.layers.get(layer, ("", None))
@@ -64,7 +64,10 @@ def write_description(plan: Plan, records: Mapping[str, Record], run_id: str, st
         layers |= _keep_others(plan, records, before, files, storage)
     shards = []
     for name, record in sorted(records.items()):
-        own = {layer: [r.bytes, r.sha256] for layer, r in record.layers.items() if layer in mine}
+        if not record.layers.keys() <= mine:
+            record.layers = {layer: r for layer, r in record.layers.items() if layer in mine}
+            storage.write(record_path(plan.name, name), record.dump())
+        own = {layer: [r.bytes, r.sha256] for layer, r in record.layers.items()}
         kept_files = {layer: f for layer, f in files.get(name, {}).items() if layer in layers}
         shards.append({"name": name, "rows": record.rows, "files": kept_files | own})
     steps = {step.name: step.operator.kind for step in [plan.source, *plan.steps]}

@@ -192,8 +192,8 @@ class _Round:
         if self.deaths[name] >= ATTEMPTS:
             how = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise RunError(
-                f"shard {name} took its worker down {ATTEMPTS} times at {self.stage.title} ({how}); out of memory is the "
-                "usual cause: use fewer workers or smaller shards. What was done is kept"
+                f"shard {name} took its worker down {ATTEMPTS} times at {self.stage.title} ({how}); out of memory is "
+                "the usual cause: use fewer workers or smaller shards. What was done is kept"
             )
         place = self.pool.index(worker)
         self.pool[place] = _Worker(worker.cpus, worker.device)

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from reinforced.engine import Engine, Stage
 from reinforced.errors import RequestError, RunError
@@ -43,14 +43,14 @@ class RayEngine(Engine):
         import ray
 
         if not ray.is_initialized():
-            quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+            quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
             try:
                 ray.init(self.address, **(quiet if self.address is None else {"logging_level": logging.ERROR}))
             except (ConnectionError, ValueError) as error:
                 where = self.address or "this machine"
                 raise RequestError(f"no Ray at {where}: {error}; start one with: ray start --head") from None
             self.started = True
-        self.total = ray.cluster_resources()
+        self.total = ray.cluster_resources()  # type: ignore[no-untyped-call]
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.enable_rich_progress_bars = False
@@ -104,7 +104,7 @@ class RayEngine(Engine):
             }
             if stage.stateful:
                 pool = ray.data.ActorPoolStrategy(min_size=least, max_size=most)
-                data = data.map(_Worker, fn_constructor_args=(stage, sys.path), compute=pool, **wants)
+                data = data.map(cast(Any, _Worker), fn_constructor_args=(stage, sys.path), compute=pool, **wants)
             else:
                 data = data.map(_task(stage, sys.path), compute=ray.data.TaskPoolStrategy(size=most), **wants)
         for row in data.iter_rows():
@@ -168,7 +168,7 @@ class _Worker:
 
 
 def _task(stage: Stage, path: list[str]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return the stage as a function on packed shards; its errors come back as values: a retry would meet them again."""
+    """Return the stage as a function on packed shards; its errors come back as values, a retry would meet them again."""
 
     def work(row: dict[str, Any]) -> dict[str, Any]:
         import pyarrow as pa

@@ -124,8 +124,9 @@ def status(plan: Plan, record: Record) -> Status:
     fingerprints = {source: digest([plan.identities[source], record.spec])}
     stale: set[str] = set()
     removed: list[str] = []
+    lost = {step for layer, (step, _) in plan.layers.items() if layer not in record.layers}
     done = record.steps.get(source)
-    restart = done is None or done.fingerprint != fingerprints[source]
+    restart = done is None or done.fingerprint != fingerprints[source] or source in lost
     if done is not None and done.removed:
         removed.append(done.removed)
     for segment in plan.segments:
@@ -133,12 +134,12 @@ def status(plan: Plan, record: Record) -> Status:
             fingerprint = step_fingerprint(plan, step.name, fingerprints, removed)
             fingerprints[step.name] = fingerprint
             done = record.steps.get(step.name)
-            if done is not None and done.fingerprint == fingerprint:
+            if done is not None and done.fingerprint == fingerprint and step.name not in lost:
                 removed.extend([done.removed] if done.removed else [])
                 continue
             stale.add(step.name)
-            lost = segment.index > 0 and any(gone not in removed for gone in record.removed)
-            restart = restart or lost or isinstance(step.operator, Generator)
+            unreachable = segment.index > 0 and any(gone not in removed for gone in record.removed)
+            restart = restart or unreachable or isinstance(step.operator, Generator)
     # Rows that are gone from the layers must be gone by this plan too, else only the source still has them.
     restart = restart or any(gone not in removed for gone in record.removed)
     if restart:

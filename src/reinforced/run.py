@@ -244,7 +244,7 @@ def open_records(plan: Plan, storage: Storage) -> dict[str, Record]:
         record = found.get(name, Record(name, spec))
         lost = {n for n, r in record.layers.items() if n in sizes and sizes[n].get(f"{name}.parquet") != r.bytes}
         for layer in lost:
-            record.steps.pop(plan.layers[layer][0], None)
+            del record.layers[layer]
         record.spec = spec
         records[name] = record
     for name in found.keys() - records.keys():

@@ -162,6 +162,7 @@ class _Pass:
                 self.positions[row] = position
         self.record.rows = len(self.keys)
         for name in names:
+            self.piece.count(name, 0)  # no row may have come this far
             gone = removal(name, self.piece.removed_by(name))
             self.record.steps[name] = StepRecord("", self.piece.counts[name], gone, ledger)
             self.record.steps[name].fingerprint = status(self.plan, self.record).fingerprints[name]
