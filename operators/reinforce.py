@@ -17,18 +17,17 @@ from reinforced.reinforcement import METADATA_KEY, Reinforcement, pixel_crc
 from reinforced.teachers import AnyTeacher, Ensemble
 
 _HASHED_ONE_IN = 64
+_LISTS = ("classes", "rand_augment", "rand_augment_magnitude")
 _PARQUET: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 9,
     "row_group_size": 65_536,
-    "use_dictionary": [
-        "draw",
-        "flip",
-        "classes.list.element",
-        *(f"rand_augment{n}.list.element" for n in ("", "_magnitude")),
-    ],
-    "use_byte_stream_split": ["crop_x", "crop_y", "crop_width", "crop_height", "shares.list.element"],
-    "column_encoding": {"row": "DELTA_BINARY_PACKED"},
+    "use_dictionary": ["draw", "flip", *(f"{name}.list.element" for name in _LISTS)],
+    "column_encoding": {
+        "row": "DELTA_BINARY_PACKED",
+        "shares.list.element": "BYTE_STREAM_SPLIT",
+        **{f"crop_{side}": "BYTE_STREAM_SPLIT" for side in ("x", "y", "width", "height")},
+    },
     "write_statistics": ["draw", "row"],
 }
 
@@ -88,10 +87,8 @@ class Reinforce(Transform):
     def metadata(self) -> dict[str, str]:
         """Return the document that readers of the layer need; asks the teachers how many classes they know."""
         steps = sparse.steps_for(self.top_k, self.precision)
-        made = Reinforcement.of(
-            self._ready(), self.augment, seed=self.seed, draws=self.draws, top_k=self.top_k, steps=steps
-        )
-        return {METADATA_KEY: made.model_dump_json()}
+        chosen = {"seed": self.seed, "draws": self.draws, "top_k": self.top_k, "steps": steps}
+        return {METADATA_KEY: Reinforcement.of(self._ready(), self.augment, **chosen).model_dump_json()}
 
     def setup(self) -> None:
         """Load the teachers. Raises: RequestError when top_k is more than the classes they know."""
@@ -108,14 +105,14 @@ class Reinforce(Transform):
         hashed = counter.words(self.seed, "reinforce.pixel_crc", batch.keys, draws, 1).ravel() < 2**32 // _HASHED_ONE_IN
         crcs = np.zeros(len(hashed), np.uint32)
         steps = sparse.steps_for(self.top_k, self.precision)
-        encoded = []
+        made["classes"], made["shares"] = (np.empty((len(hashed), self.top_k), np.uint16) for _ in range(2))
         for start in range(0, len(hashed), self.batch_size):
-            rows = range(start, min(start + self.batch_size, len(hashed)))
-            parameters = ({name: values[i] for name, values in made.items()} for i in rows)
-            seen = [self.augment.apply(pixels[i // self.draws], p) for i, p in zip(rows, parameters, strict=True)]
-            encoded.append(sparse.encode(self._ready().probabilities(np.stack(seen)), self.top_k, steps))
-            crcs[rows.start : rows.stop] = [pixel_crc(s) if hashed[i] else 0 for i, s in zip(rows, seen, strict=True)]
-        made["classes"], made["shares"] = (np.concatenate(part) for part in zip(*encoded, strict=True))
+            part = slice(start, min(start + self.batch_size, len(hashed)))
+            rows = range(part.start, part.stop)
+            seen = [self.augment.apply(pixels[i // self.draws], {n: v[i] for n, v in made.items()}) for i in rows]
+            answers = self._ready().probabilities(np.stack(seen))
+            made["classes"][part], made["shares"][part] = sparse.encode(answers, self.top_k, steps)
+            crcs[part] = [pixel_crc(image) if hashed[i] else 0 for i, image in zip(rows, seen, strict=True)]
         return {name: _arrow(values) for name, values in made.items()} | {"pixel_crc": pa.array(crcs, mask=~hashed)}
 
     def _ready(self) -> Ensemble:

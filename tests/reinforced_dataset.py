@@ -43,7 +43,7 @@ def write_dataset(
     path: Path, rows: Sequence[int] = (5, 3, 7), dropped: Sequence[tuple[int, int]] = (), **settings: Any
 ) -> Path:
     """Write shards of so many rows, reinforced by the real operator; `dropped` are (shard, row) with a verdict."""
-    teacher = {"factory": "reinforced.models.digit_cnn", "arguments": {"width": 4}}
+    teacher = {"factory": "small_teachers.cnn", "arguments": {"width": 4}}
     operator = find_operator("reinforce")(
         **{"draws": 4, "top_k": 3, "augment": AUGMENT, "teachers": [teacher], "batch_size": 8} | settings
     )

@@ -11,32 +11,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from small_teachers import cnn
 
 from reinforced.errors import RequestError
-from reinforced.models import digit_cnn
 from reinforced.teachers import Ensemble, FactoryTeacher, TorchExportTeacher, parse_teacher
 from reinforced.weight_files import read_weights
 
-CNN = {"factory": "reinforced.models.digit_cnn", "arguments": {"width": 4}}
+CNN = {"factory": "small_teachers.cnn", "arguments": {"width": 4}}
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), np.uint8)
 
 
-class Means(nn.Module):
-    """Says the mean of each channel of the first image rows, scaled: easy to compute by hand."""
-
-    def __init__(self, outputs: int = 3, poison: bool = False) -> None:
-        super().__init__()
-        self.outputs, self.poison = outputs, poison
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits = images.mean(dim=(2, 3)).repeat(1, 2)[:, : self.outputs]
-        return (
-            torch.where(images.amax(dim=(1, 2, 3)) > 0.999, torch.nan, 1.0)[:, None] * logits if self.poison else logits
-        )
-
-
-MEANS = {"factory": f"{__name__}.Means"}
+MEANS = {"factory": "small_teachers.Means"}
 
 
 def ensemble(*teachers: dict[str, Any], **settings: Any) -> Ensemble:
@@ -50,7 +35,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def exported(path: Path, batch: int = 4) -> str:
     torch.manual_seed(1)
-    program = torch.export.export(digit_cnn(width=4).eval(), (torch.zeros(batch, 3, 8, 8),))
+    program = torch.export.export(cnn(width=4).eval(), (torch.zeros(batch, 3, 8, 8),))
     torch.export.save(program, path)
     return str(path)
 
@@ -87,7 +72,7 @@ def test_the_users_thread_setting_survives() -> None:
 
 def test_safetensors_and_exported_programs_give_what_their_network_gives(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    network = digit_cnn(width=4).eval()
+    network = cnn(width=4).eval()
     save_file(network.state_dict(), tmp_path / "cnn.safetensors")
     with torch.inference_mode():
         expected = network(torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255).softmax(1).numpy()
@@ -125,8 +110,8 @@ def test_a_teacher_that_answers_nan_is_named() -> None:
     [
         (CNN | {"weights": "nowhere.safetensors"}, r"'nowhere.safetensors' are not there"),
         ({"torch_export": "nowhere.pt2"}, r"'nowhere.pt2' are not there"),
-        ({"factory": "reinforced.models.digit_cn"}, "cannot be imported"),
-        ({"factory": "digit_cnn"}, "cannot be imported"),
+        ({"factory": "small_teachers.cn"}, "cannot be imported"),
+        ({"factory": "cnn"}, "cannot be imported"),
         (CNN | {"weights": "package:schemas/samples.yaml"}, "do not fit"),
         ({"torch_export": "package:schemas/samples.yaml"}, "no exported program"),
     ],
@@ -137,7 +122,7 @@ def test_a_teacher_that_cannot_be_loaded_says_why(teacher: dict[str, Any], messa
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    save_file(digit_cnn(width=8).state_dict(), tmp_path / "wide.safetensors")
+    save_file(cnn(width=8).state_dict(), tmp_path / "wide.safetensors")
     with pytest.raises(RequestError, match=r"wide.safetensors: its weights do not fit"):
         ensemble(CNN | {"weights": str(tmp_path / "wide.safetensors")})
 

@@ -54,7 +54,8 @@ class RandomResizedCrop(Augmentation):
 
     def draw(self, draw: Draw, width: Integers, height: Integers) -> Parameters:
         """Draw boxes: four words an attempt (area, ratio, x, y); the first attempt that fits the image counts."""
-        words = draw(4 * self.attempts).reshape(len(width), -1, self.attempts, 4)
+        words = draw(4 * self.attempts)
+        words = words.reshape(*words.shape[:2], self.attempts, 4)
         size = width[..., None], height[..., None]
         crop_width, crop_height = self._sizes(words[..., 0], words[..., 1], *size)
         fits = (crop_width > 0) & (crop_height > 0) & (crop_width <= size[0]) & (crop_height <= size[1])

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reinforced_dataset import write_dataset
+from torch.utils.data import DataLoader
+
+from reinforced import sparse
+from reinforced.epoch import EpochReader
+from reinforced.errors import RequestError
+from reinforced.loader import ReinforcedDataset, ReinforcedStream, SoftTargetKLLoss, SparseTarget
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_dataset(tmp_path_factory.mktemp("data") / "small"))
+
+
+def fingerprints(items: Any) -> list[int]:
+    """Return a number for each image, by which to recognise it."""
+    return [hash(image.numpy().tobytes()) for image, _ in items]
+
+
+def expected(dataset: str, epoch: int) -> list[int]:
+    samples = EpochReader(dataset, shuffle=False).samples(epoch)
+    return [hash(np.ascontiguousarray(sample.pixels.transpose(2, 0, 1)).tobytes()) for sample in samples]
+
+
+def test_an_index_gives_the_image_and_targets_of_the_current_epoch(dataset: str) -> None:
+    found = ReinforcedDataset(dataset)
+    samples = list(EpochReader(dataset, shuffle=False).samples(2))
+    found.set_epoch(2)
+    assert len(found) == len(samples) == 15
+    for index in (0, 7, 14, -1):
+        image, target = found[index]
+        assert image.dtype == torch.uint8 and image.shape == (3, 10, 12)
+        np.testing.assert_array_equal(image.permute(1, 2, 0), samples[index].pixels)
+        assert isinstance(target, SparseTarget)
+        np.testing.assert_array_equal(target.classes, samples[index].classes)
+        np.testing.assert_array_equal(target.probabilities, samples[index].probabilities)
+    with pytest.raises(IndexError):
+        found[15]
+
+
+def test_another_epoch_brings_other_views_of_the_same_images(dataset: str) -> None:
+    found = ReinforcedDataset(dataset, targets="dense")
+    first = fingerprints(found)
+    found.set_epoch(1)
+    assert not set(first) & set(fingerprints(found))
+    found.set_epoch(4)  # there are four draws
+    assert fingerprints(found) == first
+    target = found[0][1]
+    assert isinstance(target, torch.Tensor) and target.shape == (10,) and abs(target.sum() - 1) < 1e-5
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ranks_and_workers_share_an_epoch_without_overlap(dataset: str, workers: int) -> None:
+    found = []
+    for rank in range(2):
+        stream = ReinforcedStream(dataset, window=4, rank=rank, world_size=2)
+        stream.set_epoch(1)
+        mine = fingerprints(DataLoader(stream, batch_size=None, num_workers=workers))
+        assert len(mine) == len(stream) == 7, "ranks of unequal length hang"
+        found += mine
+    assert len(set(found)) == 14
+    assert set(found) <= set(expected(dataset, 1))
+
+
+def test_one_process_sees_every_image_once(dataset: str) -> None:
+    stream = ReinforcedStream(dataset, window=6)
+    assert sorted(fingerprints(stream)) == sorted(expected(dataset, 0))
+    assert fingerprints(stream) == fingerprints(stream), "the order is not the same again"
+    assert fingerprints(stream) != expected(dataset, 0)
+    assert fingerprints(ReinforcedStream(dataset, shuffle=False)) == expected(dataset, 0)
+
+
+@pytest.mark.parametrize("done", [0, 3, 8, 14])
+def test_training_goes_on_where_it_stopped(dataset: str, done: int) -> None:
+    whole = ReinforcedStream(dataset, window=6)
+    whole.set_epoch(3)
+    order = fingerprints(whole)
+    stopped = ReinforcedStream(dataset, window=6)
+    stopped.set_epoch(3)
+    items = iter(stopped)
+    assert fingerprints(next(items) for _ in range(done)) == order[:done]
+    again = ReinforcedStream(dataset, window=6)
+    again.load_state_dict(stopped.state_dict())
+    assert again.state_dict() == stopped.state_dict()
+    assert fingerprints(again) == order[done:]
+    again.set_epoch(4)
+    assert len(fingerprints(again)) == 15, "the next epoch starts at its beginning"
+
+
+def test_a_position_of_another_run_is_refused(dataset: str) -> None:
+    state = ReinforcedStream(dataset, seed=1).state_dict()
+    with pytest.raises(RequestError, match="the saved position has seed 1, here it is 2"):
+        ReinforcedStream(dataset, seed=2).load_state_dict(state)
+    with pytest.raises(RequestError, match="parts 1, here it is 2"):
+        ReinforcedStream(dataset, seed=1, rank=0, world_size=2).load_state_dict(state)
+    with pytest.raises(RequestError, match="rank 2"):
+        ReinforcedStream(dataset, rank=2, world_size=2)
+
+
+def test_batches_of_sparse_targets_go_into_the_loss(dataset: str) -> None:
+    images, target = next(iter(DataLoader(ReinforcedStream(dataset), batch_size=5)))
+    assert images.shape == (5, 3, 10, 12) and images.dtype == torch.uint8
+    assert isinstance(target, SparseTarget) and target.classes.shape == (5, 3) and target.tail.shape == (5,)
+    logits = torch.zeros(5, 10, requires_grad=True)
+    SoftTargetKLLoss()(logits, target).backward()
+    assert logits.grad is not None and logits.grad.abs().sum() > 0
+
+
+@st.composite
+def targets(draw: st.DrawFn) -> tuple[torch.Tensor, SparseTarget, torch.Tensor]:
+    """Logits of a student and the same targets, sparse and dense; also one-hot ones, and all classes listed."""
+    seed, classes = draw(st.integers(0, 10_000)), draw(st.integers(2, 12))
+    top_k, concentration = draw(st.integers(1, classes)), draw(st.sampled_from([0.01, 1.0, 50.0]))
+    random = np.random.default_rng(seed)
+    dense = random.dirichlet(np.full(classes, concentration), 4).astype(np.float32)
+    dense[0] = np.eye(classes)[0]
+    steps = sparse.steps_for(top_k, 1e-3)
+    found = sparse.decode(*sparse.encode(dense, top_k, steps), steps)
+    target = SparseTarget(
+        torch.tensor(found.classes.astype(np.int64)), torch.tensor(found.probabilities), torch.tensor(found.tail)
+    )
+    return torch.tensor(random.normal(0, 3, (4, classes))), target, torch.tensor(sparse.densify(found, classes))
+
+
+@settings(deadline=None)
+@given(targets())
+def test_the_sparse_loss_equals_the_dense_one_with_its_gradient(
+    made: tuple[torch.Tensor, SparseTarget, torch.Tensor],
+) -> None:
+    logits, target, dense = made
+    gradients, losses = [], []
+    for one in (target, dense):
+        student = logits.clone().requires_grad_()
+        loss = SoftTargetKLLoss()(student, one)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(student.grad)
+    plain = torch.nn.functional.kl_div(logits.float().log_softmax(1), dense, reduction="batchmean").item()
+    np.testing.assert_allclose(losses, [plain, plain], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
+
+
+@settings(deadline=None)
+@given(targets())
+def test_a_tail_kept_apart_asks_nothing_about_its_division(
+    made: tuple[torch.Tensor, SparseTarget, torch.Tensor],
+) -> None:
+    logits, target, dense = made
+    loss = SoftTargetKLLoss(tail="apart")
+    assert 0 - 1e-5 <= loss(logits, target) <= SoftTargetKLLoss()(logits, target) + 1e-4
+    listed = torch.zeros_like(dense, dtype=torch.bool).scatter(1, target.classes, True)
+    division = torch.where(listed, 0, torch.rand_like(dense))
+    student = logits.float().softmax(1)
+    rest = torch.where(listed, 0, student)
+    divided = division / division.sum(1, keepdim=True).clamp_min(1e-9) * rest.sum(1, keepdim=True)
+    moved = torch.where(listed, student, divided.clamp_min(1e-30)).log()
+    torch.testing.assert_close(loss(moved, target), loss(logits, target), atol=1e-3, rtol=1e-3)
+
+
+def test_the_loss_is_zero_where_the_student_agrees() -> None:
+    target = SparseTarget(torch.tensor([[2, 0]]), torch.tensor([[0.6, 0.3]]), torch.tensor([0.1]))
+    agreeing = torch.tensor([[0.3, 0.05, 0.6, 0.05]]).log()
+    for tail in ("spread", "apart"):
+        assert abs(SoftTargetKLLoss(tail=tail)(agreeing, target)) < 1e-6  # type: ignore[arg-type]
+        assert SoftTargetKLLoss(tail=tail)(torch.zeros(1, 4), target) > 0.1  # type: ignore[arg-type]
+
+
+def test_a_dataset_travels_to_spawned_workers(dataset: str) -> None:
+    loader = DataLoader(ReinforcedDataset(dataset), batch_size=15, num_workers=1, multiprocessing_context="spawn")
+    assert [images.shape[0] for images, _ in loader] == [15]
+
+
+def test_a_path_object_opens(dataset: str) -> None:
+    assert len(ReinforcedDataset(Path(dataset))) == 15  # type: ignore[arg-type]
