@@ -46,8 +46,8 @@ class Reinforce(Transform):
         {
             "draws": 3,
             "top_k": 4,
-            "augment": {"size_px": 16, "random_resized_crop": {}, "horizontal_flip": {}, "rand_augment": {}},
-            "teachers": [{"factory": "reinforced.models.digit_cnn"}],
+            "augment": {"size_px": 8, "random_resized_crop": {}, "horizontal_flip": {}, "rand_augment": {}},
+            "teachers": [{"factory": "reinforced.models.mlp", "arguments": {"inputs": 192}}],
         },
     )
 
