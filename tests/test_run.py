@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from datasets import layer_bytes, make_photos, pipeline
+from photos import layer_bytes, make_photos, pipeline
 
 from reinforced.dataset import open_dataset
 from reinforced.errors import RequestError, RunError
