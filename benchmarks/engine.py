@@ -66,9 +66,7 @@ def throughput(rounds: int, images: int) -> list[Metric]:
 
 def scaling(rounds: int, images: int) -> list[Metric]:
     """Time the same work with two workers and with one."""
-    seconds = alternate(
-        {"2 workers": _hashing(OURS, images), "1 worker": _hashing(OURS, images, workers=1)}, rounds
-    )
+    seconds = alternate({"2 workers": _hashing(OURS, images), "1 worker": _hashing(OURS, images, workers=1)}, rounds)
     ratio = seconds["1 worker"] / seconds["2 workers"]
     return [
         Metric("images_per_s_1_worker", images / seconds["1 worker"], "images/s"),
@@ -78,7 +76,7 @@ def scaling(rounds: int, images: int) -> list[Metric]:
 
 def scheduling(rounds: int, images: int) -> list[Metric]:
     """Time shards through a segment that does nothing, and whole runs over as many shards of one row."""
-    script = Path(__file__).with_name("no_op.py")
+    script = Path(__file__).with_name("schedule.py")
 
     def milliseconds(task: str, engine: str) -> float:
         with tempfile.TemporaryDirectory() as out:
@@ -86,7 +84,11 @@ def scheduling(rounds: int, images: int) -> list[Metric]:
             return 1000 * environments.seconds_of(command) / SHARDS
 
     taken = alternate(
-        {f"{task} {engine}": partial(milliseconds, task, engine) for task in ("map", "run") for engine in ("local", "ray")},
+        {
+            f"{task} {engine}": partial(milliseconds, task, engine)
+            for task in ("map", "run")
+            for engine in ("local", "ray")
+        },
         rounds,
     )
     return [

@@ -1,4 +1,4 @@
-"""The folder of JPEGs that the engine benchmark works on: crops of real photographs, with known duplicates and rejects."""
+"""The JPEGs that the engine benchmark works on: crops of photographs, with known duplicates and rejects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decoders that peers are measured with: Pillow as their documentation has it, or the faster one this project uses."""
+"""What peers decode with: Pillow, as in their documentation, or the faster library that this project uses."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ DECODERS: dict[str, Callable[[bytes], Any]] = {"pillow": with_pillow, "simplejpe
 def pixel_sha256(pixels: Any) -> str:
     """Return the SHA-256 of width, height and RGB pixels: the hash column of every contestant."""
     digest = hashlib.sha256(f"{pixels.shape[1]}x{pixels.shape[0]}:".encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()

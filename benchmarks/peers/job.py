@@ -36,4 +36,4 @@ def answer(work: Callable[[Job], float | None]) -> None:
     start = time.perf_counter()
     said = work(job)
     seconds = time.perf_counter() - start if said is None else said
-    sys.stdout.write(json.dumps({"seconds": seconds}) + "\n")
+    print(json.dumps({"seconds": seconds}), file=sys.__stdout__)  # Data-Juicer sends sys.stdout to its log

@@ -6,6 +6,7 @@ faster. Ray itself is started before the clock is.
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,7 @@ def drop(table: pa.Table, duplicates: list[str]) -> pa.Table:
 
 
 def work(job: Job) -> float:
-    ray.init(num_cpus=job.workers, include_dashboard=False, log_to_driver=False, logging_level="error")
+    ray.init(num_cpus=job.workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     start = time.perf_counter()
     files = ray.data.read_binary_files(

@@ -6,19 +6,19 @@ from typing import Any
 
 from job import Job, answer
 
-from reinforced.run import run
+import reinforced
 
 
 def pipeline(job: Job) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [{"op": "filter.image", "min_side_px": job.min_side_px}]
     if job.task == "hash":
-        steps += [{"op": "hash.pixels"}, {"op": "dedup.exact", "on": "pixels"}]
+        steps += [{"op": "hash.pixels"}, {"op": "dedup.exact", "by": "pixels"}]
     source = {"op": "read.images", "path": str(job.images)}
     return {"name": "benchmark", "out": str(job.out / "result"), "source": source, "steps": steps}
 
 
 def work(job: Job) -> None:
-    run(pipeline(job), engine="local", workers=job.workers)
+    reinforced.run(pipeline(job), engine="local", workers=job.workers)
 
 
 if __name__ == "__main__":
