@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from broken_images import encode, photo
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reinforced.operators.read.images import ReadImages
@@ -21,6 +21,7 @@ IMAGES = [encode(photo(9, 7), name) for name in ("PNG", "JPEG", "GIF")]
 texts = st.text(alphabet="ab./ %é猫\\\n\0:*~", max_size=8) | st.text(alphabet="猫/", min_size=100, max_size=120)
 
 
+@settings(deadline=None)  # the first call imports
 @given(st.lists(st.tuples(texts, texts, st.sampled_from(IMAGES)), min_size=1, max_size=5, unique_by=lambda row: row[0]))
 @example([("../../outside", "..", IMAGES[0]), ("/etc/passwd", "/", IMAGES[1]), ("a\0b", ".", IMAGES[2])])
 @example([("x" * 181, "", IMAGES[0]), ("x" * 182, "", IMAGES[0])])

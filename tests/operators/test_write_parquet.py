@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from broken_images import encode, photo
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reinforced.operators.read.parquet import ReadParquet
@@ -36,6 +36,7 @@ rows = st.lists(
 )
 
 
+@settings(deadline=None)  # the first call imports
 @given(rows, st.integers(1, 9))
 def test_a_round_trip_changes_neither_bytes_nor_columns(rows, shard_rows):
     keys, images, labels, vectors = zip(*rows, strict=True)

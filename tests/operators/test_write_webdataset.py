@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from broken_images import encode, photo
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
@@ -41,6 +41,7 @@ def read(path: Path, **parameters: object) -> pa.Table:
     return ReadWebDataset(path=str(path), **parameters).read(spec)
 
 
+@settings(deadline=None)  # the first call imports
 @given(keys)
 @example("../../etc/passwd")
 @example("/etc/passwd")
@@ -73,6 +74,7 @@ samples = st.lists(
 )
 
 
+@settings(deadline=None)  # the first call imports
 @given(samples)
 def test_a_round_trip_changes_neither_bytes_nor_columns(rows):
     rows = [row for row in rows if row["image"] or row["txt"] is not None] or [rows[0] | {"txt": b"x"}]
