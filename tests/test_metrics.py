@@ -1,3 +1,5 @@
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,7 +75,7 @@ def test_calibration_error_lies_between_the_overall_gap_and_one(
 
 
 @given(predictions(), st.randoms(use_true_random=False))
-def test_equal_width_error_does_not_depend_on_the_order_of_rows(case: tuple[np.ndarray, np.ndarray], random) -> None:
+def test_the_order_of_rows_does_not_matter(case: tuple[np.ndarray, np.ndarray], random: Random) -> None:
     probabilities, labels = case
     order = list(range(len(labels)))
     random.shuffle(order)

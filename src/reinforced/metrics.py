@@ -39,7 +39,9 @@ def negative_log_likelihood(probabilities: Floats, labels: Labels) -> float:
     return float(-np.log(np.clip(chosen, 1e-12, None)).mean())
 
 
-def reliability(probabilities: Floats, labels: Labels, bins: int = 15, equal_mass: bool = False) -> list[ReliabilityBin]:
+def reliability(
+    probabilities: Floats, labels: Labels, bins: int = 15, equal_mass: bool = False
+) -> list[ReliabilityBin]:
     """Group predictions by the probability of their most probable class and compare it with how often they are right.
 
     Bins are of equal width over (0, 1], or of equal mass: as many predictions in each, give or take one. Empty bins
