@@ -23,6 +23,7 @@ GENERATED = {
 }
 TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 HERE = Path(__file__).parent
+LINE = 90
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -52,7 +53,9 @@ def describe(name: str) -> str:
     thing = getattr(importlib.import_module(module), attribute)
     if inspect.isclass(thing) and issubclass(thing, BaseModel):
         return reference.parameter_table(catalog.parameters(thing))
-    parts = [f"### {name} {{ #{name.replace('.', '-')} }}", f"```python\n{_signature(attribute, thing)}\n```"]
+    parts = [f"### {name} {{ #{reference.anchor(name)} }}"]
+    if not (inspect.isclass(thing) and issubclass(thing, Exception)):
+        parts.append(f"```python\n{_signature(attribute, thing)}\n```")
     parts.append(inspect.getdoc(thing) or "")
     if inspect.isclass(thing):
         parts += [f"- `{_member(m, value)}` — {_words(value)}" for m, value in _members(thing)]
@@ -94,5 +97,11 @@ def _signature(name: str, thing: Any) -> str:
     ]
     returned = signature.return_annotation
     returns = "" if returned in (None, "None", signature.empty) or inspect.isclass(thing) else f" -> {returned}"
-    text = str(signature.replace(parameters=taken, return_annotation=signature.empty))
-    return f"{name}{text}{returns}"
+    text = f"{name}{signature.replace(parameters=taken, return_annotation=signature.empty)}{returns}"
+    if len(text) <= LINE:
+        return text
+    stars = [i for i, p in enumerate(taken) if p.kind is p.KEYWORD_ONLY][:1]
+    lines = [str(p) for p in taken]
+    for i in stars:
+        lines.insert(i, "*")
+    return f"{name}(\n" + "".join(f"    {line},\n" for line in lines) + f"){returns}"
