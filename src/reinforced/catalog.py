@@ -149,7 +149,7 @@ def _columns(cls: type[Operator]) -> tuple[list[pa.Field], list[pa.Field]]:
 
 
 def _example(name: str, cls: type[Operator]) -> str:
-    """Return the operator as it stands in a pipeline: its first example, with names for values that it must be given."""
+    """Return the operator as it stands in a pipeline: its first example, with names for values it must be given."""
     needed = {n: n.upper() for n, info in cls.model_fields.items() if info.is_required()}
     step = {"op": name} | needed | (dict(cls.examples[0]) if cls.examples else {})
     place = {"source": "source", "sink": "sinks"}.get(cls.kind, "steps")

@@ -35,7 +35,9 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 PipelineName = Annotated[str, typer.Argument(metavar="PIPELINE", help="A YAML file, or the name of a recipe.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Values to set in it, such as out=data/pets seed=1 steps.0.draws=10."),
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Values to set in it, such as out=data/pets seed=1 steps.0.draws=10."
+    ),
 ]
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="Folder or fsspec URL of a dataset.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -117,7 +119,7 @@ def _summarize(result: RunResult) -> None:
         from reinforced.report import write_report
 
         path = result.dataset.storage.local / "report.html"
-        write_report(result.dataset, funnel(result.dataset), scores, path)
+        write_report(result.dataset, {s.title: s.counts for s in funnel(result.dataset)}, scores, path)
         out.print(f"Report, to open in a browser: {path}", soft_wrap=True)
     out.print(f"Look further: reinforced inspect {shlex.quote(result.path)}", soft_wrap=True)
     print(result.path)
@@ -153,7 +155,9 @@ def plan(
 
 @app.command()
 def ops(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="An operator, to see all there is to it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="An operator, to see all there is to it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the operators, or show one with its parameters. Columns and an example come with it."""
@@ -165,7 +169,9 @@ def ops(
         if as_json:
             print(json_line([{"name": n, "kind": kind, "summary": text} for n, (kind, text) in found.items()]))
         else:
-            console().print(table("", ["operator", "kind", "what it does"], ([n, *facts] for n, facts in found.items())))
+            console().print(
+                table("", ["operator", "kind", "what it does"], ([n, *facts] for n, facts in found.items()))
+            )
         return
     page = catalog.describe(name)
     if as_json:

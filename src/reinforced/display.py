@@ -65,7 +65,7 @@ def funnel_table(steps: Sequence[FunnelStep], seconds: Mapping[str, float] | Non
         reasons = "; ".join(f"{n:,} {reason}" for reason, n in top_reasons(c))
         made = f"made {c.made:,} rows" if c.made else ""
         spent = [f"{seconds.get(step.step, 0.0):.1f}"] if seconds is not None else []
-        name = f"{step.pipeline}: {step.step}" if many else step.step
+        name = step.title if many else step.step
         numbers = [f"{n:,}" for n in (c.rows_in, c.kept, c.dropped, c.failed)]
         rows.append([name, *numbers, *spent, "; ".join(filter(None, (reasons, made)))])
     return table("", heads, rows, right=heads[1:-1])
@@ -101,8 +101,12 @@ def _step_facts(plan: Plan, step: Step, segment: int | None) -> dict[str, Any]:
         "kind": operator.kind,
         "parameters": operator.model_dump(mode="json", exclude={"resources"}),
         "reads": list(plan.reads.get(step.name, ())),
-        "adds": [{"layer": layer} | column_facts(f) for layer, schema in layers for f in schema
-                 if f.name != "key" or layer == "samples"],
+        "adds": [
+            {"layer": layer} | column_facts(f)
+            for layer, schema in layers
+            for f in schema
+            if f.name != "key" or layer == "samples"
+        ],
         "resources": operator.resources.model_dump(mode="json"),
         "segment": segment,
     }
@@ -133,8 +137,9 @@ def _resources(values: Mapping[str, Any]) -> str:
 
 def operator_tables(page: Page) -> list[Table]:
     """Show an operator's parameters and columns."""
-    parameters = [[p.name, p.type, "(required)" if p.default is None else p.default, p.description]
-                  for p in page.parameters]
+    parameters = [
+        [p.name, p.type, "(required)" if p.default is None else p.default, p.description] for p in page.parameters
+    ]
     made = [table("Parameters", ["name", "type", "default", "description"], parameters)]
     for title, fields in (("Reads", page.reads), ("Adds", page.writes)):
         if fields:
@@ -153,8 +158,12 @@ def columns_table(title: str, fields: Iterable[pa.Field]) -> Table:
 def overview_tables(facts: Mapping[str, Any], steps: Sequence[FunnelStep]) -> list[Table]:
     """Show a dataset: layers, columns, funnel."""
     layers = [
-        [name, f"{layer['pipeline']}: {layer['step']}" if layer["step"] else layer["pipeline"],
-         f"{layer['rows']:,}", f"{layer['bytes']:,}"]
+        [
+            name,
+            f"{layer['pipeline']}: {layer['step']}" if layer["step"] else layer["pipeline"],
+            f"{layer['rows']:,}",
+            f"{layer['bytes']:,}",
+        ]
         for name, layer in facts["layers"].items()
     ]
     columns = [
@@ -195,8 +204,10 @@ def sample_tables(found: Mapping[str, Any]) -> list[Table]:
             values += [[layer, name, _cell(value)] for name, value in held.items()]
     heads = ["pipeline", "outcome", "step", "reason", "score", "came through"]
     fates = [
-        [*(pass_[head] for head in heads[:-1]), " → ".join(pass_["steps"])
-         + (f" (made {pass_['made']} rows)" if pass_["made"] is not None else "")]
+        [
+            *(pass_[head] for head in heads[:-1]),
+            " → ".join(pass_["steps"]) + (f" (made {pass_['made']} rows)" if pass_["made"] is not None else ""),
+        ]
         for pass_ in found["ledger"]
     ]
     return [table(f"{found['key']}: {place}", ["layer", "column", "value"], values), table("Ledger", heads, fates)]

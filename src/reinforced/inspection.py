@@ -27,6 +27,11 @@ class FunnelStep:
     kind: str
     counts: StepCounts
 
+    @property
+    def title(self) -> str:
+        """Return the step with its pipeline, to tell it from a step of another one."""
+        return f"{self.pipeline}: {self.step}"
+
 
 def pipelines(dataset: Dataset) -> dict[str, dict[str, str]]:
     """Return the pipelines that made the dataset, the builder first, each with its steps (name to kind) in order."""

@@ -1,8 +1,8 @@
-"""The JSON Schema of pipeline files: an editor that reads it completes operators and parameters and shows their help."""
+"""The JSON Schema of pipeline files: with it an editor completes operators and parameters and shows their help."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,7 +23,8 @@ INTERPOLATION: Schema = {"type": "string", "pattern": r"\$\{.+\}", "description"
 def pipeline_schema() -> Schema:
     """Return the schema of a pipeline: its keys, and under `source`, `steps`, `sinks` one alternative an operator."""
     classes = {name: find_operator(name) for name in operator_names()}
-    models = list(dict.fromkeys([*classes.values(), *_kinds(classes.values()), PipelineSpec]))
+    models: list[type[BaseModel]] = [*classes.values(), *_kinds(classes.values()), PipelineSpec]
+    models = list(dict.fromkeys(models))
     references, together = models_json_schema([(model, "validation") for model in models])
     definitions: dict[str, Schema] = together["$defs"]
     place = {model: references[model, "validation"]["$ref"].rpartition("/")[2] for model in models}
@@ -50,7 +51,7 @@ def pipeline_schema() -> Schema:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **pipeline, "$defs": definitions}
 
 
-def _kinds(classes: Any) -> Iterator[type[BaseModel]]:
+def _kinds(classes: Iterable[type[Operator]]) -> Iterator[type[BaseModel]]:
     """Yield the models that stand below a model that operators name, such as the kinds of teachers."""
     for cls in classes:
         for field in cls.model_fields.values():
