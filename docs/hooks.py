@@ -23,7 +23,7 @@ GENERATED = {
 }
 TOP = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 HERE = Path(__file__).parent
-LINE = 90
+LINE = 80
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -119,7 +119,9 @@ def commands() -> dict[str, tuple[str, list[Option]]]:
 def _options(command: Any) -> list[Option]:
     return [
         Option(
-            (*p.opts, *p.secondary_opts) if p.opts[0].startswith("-") else (p.name.upper(),), _default(p), p.help or ""
+            (*p.opts, *p.secondary_opts) if p.opts[0].startswith("-") else (p.metavar or p.name.upper(),),
+            _default(p),
+            p.help or "",
         )
         for p in command.params
         if not p.hidden
