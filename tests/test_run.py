@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from photos import layer_bytes, make_photos, pipeline
 
@@ -192,7 +193,9 @@ def test_too_many_failures_stop_the_run_and_lose_nothing_that_was_done(photos: P
     slow = {"op": "engine_operators.Slow", "notes": str(notes)}
     steps = [slow, {"op": "engine_operators.Raises", "keys": keys}]
     spec = pipeline(photos, tmp_path / "out", steps=steps)
-    with pytest.raises(RunError, match=r"30 of 100 rows failed, more than max_failure_rate 0.1 .*max_failure_rate=0.35"):
+    with pytest.raises(
+        RunError, match=r"30 of 100 rows failed, more than max_failure_rate 0.1 .*max_failure_rate=0.35"
+    ):
         run(spec, workers=1)
     seen = notes.read_text()
     result = run(spec | {"max_failure_rate": 0.35}, workers=1)
@@ -264,3 +267,27 @@ def test_tiles_are_samples_of_their_own_with_every_parent_in_the_ledger(photos: 
     assert filtered.rows_in == 4 * ROWS and len(result.dataset) == filtered.kept
     rows = result.dataset.to_arrow(columns=["key", "parent", "width"]).to_pylist()
     assert all(row["key"].startswith(row["parent"] + "/") and row["width"] == 24 for row in rows)
+
+
+def test_one_key_in_two_shards_stops_the_run_and_names_both(photos: Path, tmp_path: Path) -> None:
+    image = next((photos / "temple").iterdir()).read_bytes()
+    for part in ("a", "b"):
+        pq.write_table(pa.table({"key": ["same", part], "image": [image, image]}), tmp_path / f"{part}.parquet")
+    source = {"op": "read.parquet", "path": str(tmp_path), "key_column": "key"}
+    with pytest.raises(RunError, match="key 'same' is in shard 00000 and in shard 00001"):
+        run({"name": "twice", "out": str(tmp_path / "out"), "source": source}, workers=1)
+
+
+def test_a_sink_takes_back_what_it_wrote_of_rows_that_are_gone(photos: Path, tmp_path: Path) -> None:
+    sinks = [
+        {"op": "write.webdataset", "path": str(tmp_path / "tars")},
+        {"op": "write.imagefolder", "path": str(tmp_path / "folder")},
+    ]
+    mine = shutil.copytree(photos, tmp_path / "photos")
+    spec = pipeline(mine, tmp_path / "out", sinks=sinks)
+    rows = len(run(spec, workers=1).dataset)
+    assert len(list((tmp_path / "folder").rglob("*.jpg"))) == rows
+    shutil.rmtree(mine / "temple")
+    fewer = len(run(change(spec, 4, one_in=3), workers=1).dataset)
+    assert len(list((tmp_path / "folder").rglob("*.jpg"))) == fewer < rows
+    assert len(list((tmp_path / "tars").rglob("*.tar"))) == 2

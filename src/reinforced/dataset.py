@@ -119,7 +119,7 @@ class Dataset:
     def read_shard(self, shard: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the kept rows of a shard, the aligned layers (or the named columns of them) side by side."""
         homes = self.column_layers()
-        wanted = list(columns) if columns is not None else list(homes)
+        wanted = list(dict.fromkeys(columns if columns is not None else homes))
         for name in wanted:
             if name not in homes:
                 raise RequestError(f"{self.path} has no column '{name}'{nearest(name, homes)}")

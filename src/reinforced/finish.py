@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import pyarrow as pa
 
 from reinforced.columns import layer_schemas
 from reinforced.dataset import FILE, Dataset, open_dataset
-from reinforced.errors import RequestError
+from reinforced.errors import RequestError, RunError
 from reinforced.layers import draws_of
 from reinforced.operator import Sink
 from reinforced.pipeline import Step
@@ -90,12 +92,8 @@ def write_description(plan: Plan, records: Mapping[str, Record], run_id: str, st
 
 def _count_kept(description: Mapping[str, Any], storage: Storage) -> int:
     opened = Dataset(storage, {**description, "kept": 0})
-    kept = (opened.kept(shard.name) for shard in opened.shards) if "verdicts" in description["layers"] else ()
-    return (
-        sum(int(mask.true_count) for mask in kept if mask is not None)
-        if "verdicts" in description["layers"]
-        else (int(description["rows"]))
-    )
+    masks = ((shard.rows, opened.kept(shard.name)) for shard in opened.shards)
+    return sum(rows if mask is None else int(mask.true_count) for rows, mask in masks)
 
 
 def _keep_others(
@@ -124,6 +122,35 @@ def _keep_others(
     return kept
 
 
+def refuse_shared_keys(records: Mapping[str, Record], storage: Storage) -> None:
+    """Stop before more work is done where two shards have samples of the same key. Raises: RunError."""
+    if len(records) < 2:
+        return  # within a shard the second row of a key has failed already
+    import duckdb
+
+    with duckdb.connect() as connection:
+        names = [f"samples/{shard}.parquet" for shard in records]
+        if storage.local:
+            keys = connection.read_parquet([storage.full(name) for name in names], filename=True)
+        else:
+            tables = [
+                storage.read_table(n, ["key"]).append_column("filename", pa.repeat(n, records[s].rows))
+                for n, s in zip(names, records, strict=True)
+            ]
+            keys = connection.from_arrow(pa.concat_tables(tables))
+        shared = (
+            keys.aggregate("key, min(filename), max(filename), count(*) AS n").filter("n > 1").order("key").limit(1)
+        )
+        found = shared.fetchall()
+    if found:
+        key, *files = found[0][:3]
+        first, second = (file.rpartition("/")[2].removesuffix(".parquet") for file in files)
+        raise RunError(
+            f"key '{key}' is in shard {first} and in shard {second}: a key names one sample of the dataset; give the "
+            "source a column of keys that are unique, or remove one of the two"
+        )
+
+
 def sink_shard(plan: Plan, name: str, done: Done) -> Done:
     """Write a shard to a sink, unless the same content went there before."""
     sink = next(step for step in plan.sinks if step.name == name)
@@ -134,9 +161,22 @@ def sink_shard(plan: Plan, name: str, done: Done) -> Done:
         return done
     operator: Sink = ready(plan, sink)
     paths = operator.write(shard.name, opened.read_shard(shard.name)) if operator.writes_shards else []
-    done.record.sinks[name] = [fingerprint, *paths]
+    done.record.sinks[name] = [fingerprint, plan.identities[name], *paths]
     Storage(plan.out).write(record_path(plan.name, shard.name), done.record.dump())
     return Done(done.record, done.seconds, True)
+
+
+def written_by(plan: Plan, sink: str, records: Iterable[Record]) -> set[str]:
+    """Return the paths that a sink, with the parameters it has now, has written for these shards."""
+    entries = (record.sinks.get(sink, ["", ""]) for record in records)
+    return {path for _, identity, *paths in entries if identity == plan.identities[sink] for path in paths}
+
+
+def take_back(paths: Iterable[str]) -> None:
+    """Remove files that a sink wrote for rows that are gone now."""
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        Storage(folder).remove(name)
 
 
 def end_sink(plan: Plan, sink: Step, opened: Dataset) -> None:

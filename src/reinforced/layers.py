@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from reinforced.operator import Transform
+from reinforced.operator import Operator, Transform
 from reinforced.plan import FORMAT, Plan
 from reinforced.storage import Storage, Written
 
@@ -17,14 +17,18 @@ def draws_of(plan: Plan, layer: str) -> int | None:
     return operator.rows_per_sample if isinstance(operator, Transform) else None
 
 
+def describe(layer: str, operator: Operator) -> dict[str, str]:
+    """Return a layer's Parquet metadata: what a reader must know, as the operator says once it is set up."""
+    said = {f"reinforced.{name}": value for name, value in operator.metadata().items()}
+    return {"reinforced.layer": layer, "reinforced.format": str(FORMAT)} | said
+
+
 def write_layer(plan: Plan, layer: str, path: str, table: pa.Table) -> Written:
-    """Write a layer's rows to a path of the dataset, with what a reader must know in the file's metadata."""
+    """Write a layer's rows, metadata included, to a path of the dataset."""
     operator = plan.writer(layer).operator
-    metadata = {"reinforced.layer": layer, "reinforced.format": str(FORMAT)}
-    metadata |= {f"reinforced.{name}": value for name, value in operator.metadata().items()}
     group = ROWS_PER_GROUP
     if draws := draws_of(plan, layer):
         samples = max(1, table.num_rows // draws)
         group = samples * max(1, 4 * ROWS_PER_GROUP // samples)  # whole draws, so that a reader can take one draw alone
     options = {"row_group_size": group} | operator.parquet
-    return Storage(plan.out).write_table(path, table.replace_schema_metadata(metadata), **options)
+    return Storage(plan.out).write_table(path, table, **options)

@@ -74,7 +74,7 @@ class Record:
     removed: list[str] = field(default_factory=list)
     """Digests of removed rows that are gone from the layers themselves: by the first pass, or by compaction."""
     sinks: dict[str, list[str]] = field(default_factory=dict)
-    """Per sink its fingerprint, then the paths it wrote."""
+    """Per sink the fingerprint of what it wrote, its identity, then the paths it wrote."""
     rows: int = 0
     """Rows of the shard's aligned layers."""
     kept: int = 0

@@ -87,6 +87,7 @@ class _Run:
         self.plan, self.engine, self.listener = plan, engine, listener
         self.storage = Storage(plan.out)
         self.records: dict[str, Record] = {}
+        self.gone: list[Record] = []
         self.seconds: dict[str, float] = {}
         self.run_id = time.strftime("%Y%m%d-%H%M%S-") + uuid.uuid4().hex[:6]
         self.made: set[str] = set()
@@ -98,7 +99,7 @@ class _Run:
         with self.engine, Lease(self.storage):
             if not self.plan.in_place:
                 compact.recover(self.plan.name, self.storage)
-            self.records = open_records(self.plan, self.storage)
+            self.records, self.gone = open_records(self.plan, self.storage)
             if not self.records:
                 raise RunError(f"{self.plan.source.name} found nothing to read; check its parameters")
             self._count_all()
@@ -108,6 +109,7 @@ class _Run:
             self._finish()
             opened = dataset.open_dataset(self.plan.out)
             self._sinks(opened)
+            _forget(self.plan, self.gone, self.storage)
             result = RunResult(self.plan, opened, self.run_id, self.counts(), self.seconds)
             result.wall_s, result.shards_made = time.perf_counter() - start, len(self.made)
             self._save_metrics(result)
@@ -127,6 +129,8 @@ class _Run:
         title = " → ".join([self.plan.source.name, *names] if segments and segments[0].index == 0 else names)
         stages = [self._stage(segment) for segment in segments]
         self._through(title, stages, lambda r: self._pending(r, segments))
+        if segments and segments[0].index == 0 and self.made and not self.plan.in_place:
+            finish.refuse_shared_keys(self.records, self.storage)
         if global_step is not None:
             assert global_step.global_step is not None
             name = global_step.global_step.name
@@ -199,7 +203,9 @@ class _Run:
     def _sinks(self, opened: dataset.Dataset) -> None:
         for sink in self.plan.sinks:
             stage = Stage(functools.partial(_sink_stage, self.plan, sink.name), sink.operator.resources, sink.name)
+            before = finish.written_by(self.plan, sink.name, [*self.records.values(), *self.gone])
             self._through(sink.name, [stage], lambda _: True)
+            finish.take_back(before - finish.written_by(self.plan, sink.name, self.records.values()))
             start = time.perf_counter()
             finish.end_sink(self.plan, sink, opened)
             self.seconds[sink.name] = self.seconds.get(sink.name, 0.0) + time.perf_counter() - start
@@ -226,10 +232,11 @@ class _Run:
         self.storage.write(f"_runs/{self.run_id}/metrics.json", json.dumps(metrics, indent=1).encode())
 
 
-def open_records(plan: Plan, storage: Storage) -> dict[str, Record]:
+def open_records(plan: Plan, storage: Storage) -> tuple[dict[str, Record], list[Record]]:
     """List the source's shards and find what is recorded of each; what no longer holds is forgotten.
 
-    A record whose layer file is missing or of another size is not trusted. Shards that the source no longer has go.
+    A record whose layer file is missing or of another size is not trusted. Shards that the source no longer has are
+    returned apart.
     """
     found = read_records(storage, plan.name)
     sizes = {layer: storage.listing(layer) for layer in plan.layers}
@@ -247,11 +254,15 @@ def open_records(plan: Plan, storage: Storage) -> dict[str, Record]:
             del record.layers[layer]
         record.spec = spec
         records[name] = record
-    for name in found.keys() - records.keys():
-        for layer in found[name].layers:
-            storage.remove(f"{layer}/{name}.parquet")
-        storage.remove(record_path(plan.name, name))
-    return records
+    return records, [found[name] for name in found.keys() - records.keys()]
+
+
+def _forget(plan: Plan, gone: Sequence[Record], storage: Storage) -> None:
+    """Remove the shards that the source no longer has; last, so that a run killed before finds them again."""
+    for record in gone:
+        for layer in record.layers:
+            storage.remove(f"{layer}/{record.shard}.parquet")
+        storage.remove(record_path(plan.name, record.shard))
 
 
 def _phases(plan: Plan) -> Iterator[tuple[list[Segment], Segment | None]]:

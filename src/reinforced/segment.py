@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from reinforced import columns
 from reinforced.batch import Batch
-from reinforced.layers import draws_of, write_layer
+from reinforced.layers import describe, draws_of, write_layer
 from reinforced.ledger import FAILED, LedgerPiece
 from reinforced.operator import Source
 from reinforced.pipeline import Step
@@ -80,7 +80,7 @@ class _Pass:
         self.piece = LedgerPiece()
         self.runner = StepRunner(plan, self.piece)
         if self.restart:
-            self.record.steps, self.record.removed, self.record.sinks = {}, [], {}
+            self.record.steps, self.record.removed = {}, []
         self.fates = None if self.fresh else read_fates(plan, self.record, now.stale, self.storage)
         self.keys: list[str] = []
         """Keys of the rows of the shard's aligned layers."""
@@ -189,7 +189,9 @@ class _Pass:
             table = self._draws(step, schema, draws)
         else:
             table = self._gathered(schema) if self.fresh else self._aligned(schema)
-        return write_layer(self.plan, layer, f"{layer}/{self.record.shard}.parquet", table)
+        metadata = describe(layer, ready(self.plan, self.plan.writer(layer)))
+        path = f"{layer}/{self.record.shard}.parquet"
+        return write_layer(self.plan, layer, path, table.replace_schema_metadata(metadata))
 
     def _gathered(self, schema: pa.Schema) -> pa.Table:
         """Return the rows that were kept, in order."""
