@@ -117,7 +117,7 @@ def test_a_shard_that_always_kills_its_worker_stops_the_run_by_name_and_keeps_th
 ) -> None:
     steps = [{"op": "engine_operators.Kills", "keys": ["flower/00001"]}]
     spec = pipeline(photos, tmp_path / "out", steps=steps)
-    with pytest.raises(RunError, match="shard 00000 took its worker down 3 times at engine_operators.Kills .signal 9"):
+    with pytest.raises(RunError, match=r"shard 00000 took its worker down 3 times at engine_operators.Kills .signal 9"):
         run(spec, workers=2)
     done = list((tmp_path / "out" / "_runs" / "records" / "photos").iterdir())
     assert len(done) >= 2 and not any(path.name == "00000.json" for path in done)

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from broken_images import broken_images
 from photos import layer_bytes, make_photos, pipeline
 
 from reinforced.dataset import open_dataset
@@ -291,3 +292,21 @@ def test_a_sink_takes_back_what_it_wrote_of_rows_that_are_gone(photos: Path, tmp
     fewer = len(run(change(spec, 4, one_in=3), workers=1).dataset)
     assert len(list((tmp_path / "folder").rglob("*.jpg"))) == fewer < rows
     assert len(list((tmp_path / "tars").rglob("*.tar"))) == 2
+
+
+def test_a_folder_of_broken_images_costs_exactly_those_rows(photos: Path, tmp_path: Path) -> None:
+    mine = shutil.copytree(photos, tmp_path / "photos")
+    kinds = broken_images()
+    for name, data in kinds.items():
+        (mine / "temple" / f"{name}.jpg").write_bytes(data)
+    steps = [{"op": "filter.image"}, {"op": "engine_operators.Slow"}, {"op": "engine_operators.Draws"}]
+    result = run(pipeline(mine, tmp_path / "out", steps=steps, max_failure_rate=1.0), workers=2)
+    assert len(kinds) >= 40
+    assert len(result.dataset) == ROWS
+    source, filtered = result.counts["read.images"], result.counts["filter.image"]
+    assert source.failed + filtered.dropped == len(kinds) and source.failed and filtered.dropped
+    unfiltered = run(pipeline(mine, tmp_path / "plain", steps=steps[2:], max_failure_rate=1.0), workers=1)
+    assert sum(counts.failed for counts in unfiltered.counts.values()) == len(kinds)
+    assert (
+        layer_bytes(tmp_path / "plain")["hashed/00000.parquet"] == layer_bytes(tmp_path / "out")["hashed/00000.parquet"]
+    )

@@ -271,10 +271,7 @@ class Sink(Operator):
         """Do what needs the whole dataset, once, on the driver after all shards are written."""
 
 
-KINDS: dict[str, type[Operator]] = {
-    kind.kind: kind
-    for kind in (Source, Transform, Filter, Generator, Global, Sink)  # type: ignore[type-abstract]
-}
+KINDS: dict[str, type[Operator]] = {kind.kind: kind for kind in (Source, Transform, Filter, Generator, Global, Sink)}
 
 
 def operator_names() -> list[str]:

@@ -44,6 +44,8 @@ class Step:
 
     name: str
     operator: Operator
+    at: str = field(default="", compare=False)
+    """Where it stands: file and line."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def load(pipeline: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
         text, where = yaml.safe_dump(dict(pipeline), sort_keys=False), "pipeline"
     else:
         text, where = _read(str(pipeline))
-    lines = _Lines(text, where)
+    lines = _Lines(text, where, overrides)
     raw = _override(lines, text, overrides)
     try:
         spec = PipelineSpec.model_validate(raw)
@@ -95,7 +97,10 @@ def load(pipeline: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
 def _read(name: str) -> tuple[str, str]:
     path = Path(name)
     if path.is_file():
-        return path.read_text("utf-8"), name
+        try:
+            return path.read_text("utf-8"), name
+        except UnicodeDecodeError:
+            raise RequestError(f"{name}: is no text in UTF-8, so no pipeline") from None
     if name in recipes():
         recipe = importlib.resources.files("reinforced.pipelines") / f"{name}.yaml"
         return recipe.read_text("utf-8"), f"recipe {name}"
@@ -103,39 +108,65 @@ def _read(name: str) -> tuple[str, str]:
 
 
 class _Lines:
-    """Where each value stands in the YAML text."""
+    """Where each value stands in the YAML text, or which override has set it."""
 
-    def __init__(self, text: str, where: str) -> None:
+    def __init__(self, text: str, where: str, overrides: Sequence[str]) -> None:
         self.where = where
+        self._overrides = {_trail(item.partition("=")[0]): item for item in overrides}
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f":{mark.line + 1}" if mark else ""
-            raise RequestError(f"{where}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+            raise _not_yaml(where, error) from None
         if not isinstance(root, yaml.MappingNode):
             raise RequestError(f"{where}: a pipeline is a mapping with the keys name, out, source, steps")
-        self._lines = dict(self._walk(root, ()))
+        self._lines = dict(self._walk(root, (), ()))
 
-    def _walk(self, node: yaml.Node, trail: Trail) -> Iterator[tuple[Trail, int]]:
-        yield trail, node.start_mark.line + 1
+    def _walk(self, node: yaml.Node, trail: Trail, around: tuple[yaml.Node, ...]) -> Iterator[tuple[Trail, int]]:
+        line = node.start_mark.line + 1
+        if node in around:
+            raise RequestError(f"{self.where}:{line}: the value holds itself; write it out")
+        yield trail, line
         if isinstance(node, yaml.MappingNode):
             seen: set[str] = set()
             for key, value in node.value:
-                if key.value in seen:
-                    raise RequestError(f"{self.where}:{key.start_mark.line + 1}: '{key.value}' is given twice")
+                self._check_key(key, seen)
                 seen.add(key.value)
-                yield (*trail, key.value), key.start_mark.line + 1
-                yield from ((t, n) for t, n in self._walk(value, (*trail, key.value)) if t != (*trail, key.value))
+                inner = (*trail, key.value)
+                yield inner, key.start_mark.line + 1
+                yield from ((t, n) for t, n in self._walk(value, inner, (*around, node)) if t != inner)
         elif isinstance(node, yaml.SequenceNode):
             for i, value in enumerate(node.value):
-                yield from self._walk(value, (*trail, i))
+                yield from self._walk(value, (*trail, i), (*around, node))
+
+    def _check_key(self, key: yaml.Node, seen: set[str]) -> None:
+        at = f"{self.where}:{key.start_mark.line + 1}"
+        if not isinstance(key, yaml.ScalarNode):
+            raise RequestError(f"{at}: a key is a name, not a list or mapping")
+        if key.tag == "tag:yaml.org,2002:bool":
+            raise RequestError(f"{at}: the key {key.value} is a boolean in YAML; write it in quotes: '{key.value}'")
+        if key.value in seen:
+            raise RequestError(f"{at}: '{key.value}' is given twice")
 
     def at(self, trail: Trail) -> str:
-        """Return `file:line` of the value, or of the nearest one around it."""
-        while trail and trail not in self._lines:
+        """Return `file:line` of the value, or of the nearest one around it, or the override that has set it."""
+        while trail and trail not in self._lines and trail not in self._overrides:
             trail = trail[:-1]
+        if trail in self._overrides:
+            return f"override '{self._overrides[trail]}'"
         return f"{self.where}:{self._lines[trail]}"
+
+
+def _not_yaml(where: str, error: yaml.YAMLError) -> RequestError:
+    mark = getattr(error, "problem_mark", None)
+    parts = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
+    line = f":{mark.line + 1}" if mark else ""
+    return RequestError(f"{where}{line}: not YAML: {', '.join(parts) or ' '.join(str(error).split())}")
+
+
+def _trail(key: str) -> Trail:
+    """Turn `steps.0.min_std` or `steps[0].min_std` into its parts."""
+    parts = key.replace("[", ".").replace("]", "").split(".")
+    return tuple(int(part) if part.isdigit() else part for part in parts if part)
 
 
 def _override(lines: _Lines, text: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -150,14 +181,26 @@ def _override(lines: _Lines, text: str, overrides: Sequence[str]) -> dict[str, A
         for item in overrides:
             key, _, value = item.partition("=")
             _check_key(config, key, item)
-            OmegaConf.update(config, key, yaml.safe_load(value), merge=True)
+            OmegaConf.update(config, key, _parse(value, item), merge=True)
         resolved = OmegaConf.to_container(config, resolve=True)
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
-        key = getattr(error, "full_key", None) or ""
-        trail = tuple(int(p) if p.isdigit() else p for p in key.replace("[", ".").replace("]", "").split(".") if p)
-        raise RequestError(f"{lines.at(trail)}: {str(error).splitlines()[0]}") from None
+    except yaml.YAMLError as error:
+        raise _not_yaml(where, error) from None
+    except OmegaConfBaseException as error:
+        at = lines.at(_trail(getattr(error, "full_key", None) or ""))
+        said = str(error).splitlines()[0].partition("raised while resolving interpolation: ")
+        raise RequestError(
+            f"{at}: {said[2] or said[0]}; ${{...}} names a value of the pipeline, such as ${{variables.NAME}} or "
+            "${seed}, or of the environment: ${oc.env:NAME}"
+        ) from None
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
+
+
+def _parse(value: str, item: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise _not_yaml(f"override '{item}'", error) from None
 
 
 def _check_key(config: Any, key: str, item: str) -> None:
@@ -194,7 +237,7 @@ def _step(raw: dict[str, Any], trail: Trail, lines: _Lines, seed: int, names: di
     except ValidationError as error:
         raise RequestError(_describe(error, lines, trail, name, cls)) from None
     names[name] = names.get(name, 0) + 1
-    return Step(name if names[name] == 1 else f"{name}#{names[name]}", operator)
+    return Step(name if names[name] == 1 else f"{name}#{names[name]}", operator, lines.at(trail))
 
 
 def _describe(error: ValidationError, lines: _Lines, trail: Trail, who: str, model: type[BaseModel]) -> str:
@@ -205,10 +248,15 @@ def _describe(error: ValidationError, lines: _Lines, trail: Trail, who: str, mod
     at = lines.at((*trail, *place))
     if first["type"] == "extra_forbidden":
         allowed = _fields(model, place[:-1])
-        return f"{at}: {who} has no parameter '{dotted}'{nearest(str(place[-1]), allowed)}"
+        what = "key" if model is PipelineSpec else "parameter"
+        return f"{at}: {who} has no {what} '{dotted}'{nearest(str(place[-1]), allowed)}"
     if first["type"] == "missing":
         return f"{at}: {who} needs '{dotted}': {_help(model, place)}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "dict_type":
+        message = "must be a mapping, such as {op: filter.image}"
+    elif first["type"] == "list_type":
+        message = "must be a list, such as [{op: filter.image}]" if model is PipelineSpec else "must be a list"
     got = "" if isinstance(first["input"], (dict, list)) else f", got {first['input']!r}"
     return f"{at}: {who}: {dotted + ': ' if dotted else ''}{message}{got}"
 
@@ -216,7 +264,7 @@ def _describe(error: ValidationError, lines: _Lines, trail: Trail, who: str, mod
 def _fields(model: type[BaseModel], place: Trail) -> list[str]:
     """Return the parameter names at a place inside a model, following nested models."""
     for part in place:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None  # type: ignore[index]
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
         nested = [t for t in _types(annotation) if isinstance(t, type) and issubclass(t, BaseModel)]
         if not nested:
             return []

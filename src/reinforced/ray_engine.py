@@ -168,7 +168,7 @@ class _Worker:
 
 
 def _task(stage: Stage, path: list[str]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return the stage as a function on packed shards; its errors come back as values, a retry would meet them again."""
+    """Return the stage as a function on packed shards; errors come back as values: a retry would meet them too."""
 
     def work(row: dict[str, Any]) -> dict[str, Any]:
         import pyarrow as pa

@@ -218,7 +218,9 @@ class _Pass:
         draw, rows = np.repeat(np.arange(draws), count), np.tile(np.arange(count), draws)
         taken = values.take(index)
         made_here = {"draw": pa.array(draw, pa.uint16()), "row": pa.array(rows, pa.uint32())}
-        return pa.table([made_here.get(f.name) or taken.column(f.name) for f in schema], schema=schema)
+        return pa.table(
+            [made_here[f.name] if f.name in made_here else taken.column(f.name) for f in schema], schema=schema
+        )
 
     def _write_sketches(self) -> None:
         """Write the sketch of a global step: one row for each row of the shard that reaches it."""
