@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reinforced.errors import RequestError, nearest
 from reinforced.operator import Operator, find_operator
-
-Trail = tuple[str | int, ...]
+from reinforced.yaml_lines import Lines, Trail, not_yaml, trail_of
 
 
 class PipelineSpec(BaseModel):
@@ -78,7 +77,7 @@ def load(pipeline: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()
         text, where = yaml.safe_dump(dict(pipeline), sort_keys=False), "pipeline"
     else:
         text, where = _read(str(pipeline))
-    lines = _Lines(text, where, overrides)
+    lines = Lines(text, where, overrides)
     raw = _override(lines, text, overrides)
     try:
         spec = PipelineSpec.model_validate(raw)
@@ -107,69 +106,7 @@ def _read(name: str) -> tuple[str, str]:
     raise RequestError(f"pipeline '{name}' is neither a file nor a recipe{nearest(name, recipes())}")
 
 
-class _Lines:
-    """Where each value stands in the YAML text, or which override has set it."""
-
-    def __init__(self, text: str, where: str, overrides: Sequence[str]) -> None:
-        self.where = where
-        self._overrides = {_trail(item.partition("=")[0]): item for item in overrides}
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            raise _not_yaml(where, error) from None
-        if not isinstance(root, yaml.MappingNode):
-            raise RequestError(f"{where}: a pipeline is a mapping with the keys name, out, source, steps")
-        self._lines = dict(self._walk(root, (), ()))
-
-    def _walk(self, node: yaml.Node, trail: Trail, around: tuple[yaml.Node, ...]) -> Iterator[tuple[Trail, int]]:
-        line = node.start_mark.line + 1
-        if node in around:
-            raise RequestError(f"{self.where}:{line}: the value holds itself; write it out")
-        yield trail, line
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                self._check_key(key, seen)
-                seen.add(key.value)
-                inner = (*trail, key.value)
-                yield inner, key.start_mark.line + 1
-                yield from ((t, n) for t, n in self._walk(value, inner, (*around, node)) if t != inner)
-        elif isinstance(node, yaml.SequenceNode):
-            for i, value in enumerate(node.value):
-                yield from self._walk(value, (*trail, i), (*around, node))
-
-    def _check_key(self, key: yaml.Node, seen: set[str]) -> None:
-        at = f"{self.where}:{key.start_mark.line + 1}"
-        if not isinstance(key, yaml.ScalarNode):
-            raise RequestError(f"{at}: a key is a name, not a list or mapping")
-        if key.tag == "tag:yaml.org,2002:bool":
-            raise RequestError(f"{at}: the key {key.value} is a boolean in YAML; write it in quotes: '{key.value}'")
-        if key.value in seen:
-            raise RequestError(f"{at}: '{key.value}' is given twice")
-
-    def at(self, trail: Trail) -> str:
-        """Return `file:line` of the value, or of the nearest one around it, or the override that has set it."""
-        while trail and trail not in self._lines and trail not in self._overrides:
-            trail = trail[:-1]
-        if trail in self._overrides:
-            return f"override '{self._overrides[trail]}'"
-        return f"{self.where}:{self._lines[trail]}"
-
-
-def _not_yaml(where: str, error: yaml.YAMLError) -> RequestError:
-    mark = getattr(error, "problem_mark", None)
-    parts = [part for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
-    line = f":{mark.line + 1}" if mark else ""
-    return RequestError(f"{where}{line}: not YAML: {', '.join(parts) or ' '.join(str(error).split())}")
-
-
-def _trail(key: str) -> Trail:
-    """Turn `steps.0.min_std` or `steps[0].min_std` into its parts."""
-    parts = key.replace("[", ".").replace("]", "").split(".")
-    return tuple(int(part) if part.isdigit() else part for part in parts if part)
-
-
-def _override(lines: _Lines, text: str, overrides: Sequence[str]) -> dict[str, Any]:
+def _override(lines: Lines, text: str, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -184,9 +121,9 @@ def _override(lines: _Lines, text: str, overrides: Sequence[str]) -> dict[str, A
             OmegaConf.update(config, key, _parse(value, item), merge=True)
         resolved = OmegaConf.to_container(config, resolve=True)
     except yaml.YAMLError as error:
-        raise _not_yaml(where, error) from None
+        raise not_yaml(lines.where, error) from None
     except OmegaConfBaseException as error:
-        at = lines.at(_trail(getattr(error, "full_key", None) or ""))
+        at = lines.at(trail_of(getattr(error, "full_key", None) or ""))
         said = str(error).splitlines()[0].partition("raised while resolving interpolation: ")
         raise RequestError(
             f"{at}: {said[2] or said[0]}; ${{...}} names a value of the pipeline, such as ${{variables.NAME}} or "
@@ -200,7 +137,7 @@ def _parse(value: str, item: str) -> Any:
     try:
         return yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise _not_yaml(f"override '{item}'", error) from None
+        raise not_yaml(f"override '{item}'", error) from None
 
 
 def _check_key(config: Any, key: str, item: str) -> None:
@@ -213,12 +150,11 @@ def _check_key(config: Any, key: str, item: str) -> None:
     if first in ("steps", "sinks") and rest:
         count = len(config.get(first) or [])
         if not rest[0].isdigit() or int(rest[0]) >= count:
-            raise RequestError(
-                f"override '{item}': the pipeline has {count} {first}, write {first}.0 to {first}.{max(count - 1, 0)}"
-            )
+            allowed = {0: "none to set", 1: f"one: {first}.0"}.get(count, f"{count}: {first}.0 to {first}.{count - 1}")
+            raise RequestError(f"override '{item}': of {first} the pipeline has {allowed}")
 
 
-def _step(raw: dict[str, Any], trail: Trail, lines: _Lines, seed: int, names: dict[str, int], kinds: set[str]) -> Step:
+def _step(raw: dict[str, Any], trail: Trail, lines: Lines, seed: int, names: dict[str, int], kinds: set[str]) -> Step:
     parameters = dict(raw)
     name = parameters.pop("op", None)
     if not isinstance(name, str):
@@ -240,7 +176,7 @@ def _step(raw: dict[str, Any], trail: Trail, lines: _Lines, seed: int, names: di
     return Step(name if names[name] == 1 else f"{name}#{names[name]}", operator, lines.at(trail))
 
 
-def _describe(error: ValidationError, lines: _Lines, trail: Trail, who: str, model: type[BaseModel]) -> str:
+def _describe(error: ValidationError, lines: Lines, trail: Trail, who: str, model: type[BaseModel]) -> str:
     """Say the first of pydantic's complaints in one line: where, who, what it got, what is allowed."""
     first = error.errors(include_url=False)[0]
     place = tuple(first["loc"])

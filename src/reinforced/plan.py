@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,10 @@ from reinforced.pipeline import Pipeline, Step, load
 
 FORMAT = 1
 """Version of what is on disk; raising it makes every layer be made again."""
+
+LAYER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+RESERVED = ("dataset", "verdicts")
+"""Names that mean something else: the joined layers in a query, the fates of the rows."""
 
 MEASURED = ("width", "height", "sha256")
 """Columns the engine adds to any rows that have an image."""
@@ -106,7 +111,7 @@ def plan(pipeline: Pipeline | str | Path | Mapping[str, Any], overrides: Sequenc
         layers=flow.layers,
         reads=flow.reads,
         providers=flow.providers,
-        identities={step.name: identity(step.operator) for step in [source, *loaded.steps, *loaded.sinks]},
+        identities={step.name: _identity(step) for step in [source, *loaded.steps, *loaded.sinks]},
         column_layers=flow.column_layers,
         pipeline=loaded,
     )
@@ -116,6 +121,19 @@ def identity(operator: Operator) -> str:
     """Return a digest of what decides an operator's result: its name, version, parameters and ingredients."""
     parameters = operator.model_dump(mode="json", exclude={"resources"})
     return digest([FORMAT, operator.name(), operator.version, parameters, operator.ingredients()])
+
+
+def _identity(step: Step) -> str:
+    try:
+        return identity(step.operator)
+    except (ValueError, OSError) as error:  # weights that are not there
+        raise _wrong(step, error) from error
+
+
+def _wrong(step: Step, error: Exception) -> RequestError:
+    """Say what an operator found wrong, with the place of its step, on one line."""
+    said = " ".join(str(error).split()).removeprefix(f"{step.operator.name()}: ")
+    return RequestError(f"{step.at}: {step.name}: {said}")
 
 
 def digest(value: Any) -> str:
@@ -139,7 +157,7 @@ class _Flow:
         source = pipeline.source
         schema = self._outputs(source)
         if "key" not in schema.names:
-            raise RequestError(f"{self.where}: {source.name} gives no column 'key', which names each sample")
+            raise RequestError(f"{source.at}: {source.name} gives no column 'key', which names each sample")
         if in_place:
             self._adopt(pipeline, open_dataset(pipeline.spec.out))
             return
@@ -170,19 +188,23 @@ class _Flow:
         if isinstance(operator, Generator):
             self._generate(step)
         elif isinstance(operator, Transform):
-            layer, added = operator.into or operator.layer, self._outputs(step)
-            assert layer, f"{operator.name()} names no layer"
+            layer, added = operator.into if operator.into is not None else operator.layer, self._outputs(step)
+            if not LAYER_NAME.fullmatch(layer) or layer in RESERVED:
+                raise RequestError(
+                    f"{step.at}: {step.name}: into: '{layer}' cannot be the name of a layer; use letters, digits, "
+                    f"- and _, a letter first, and none of {', '.join(RESERVED)}"
+                )
             if layer in self.layers or layer in self.taken:
                 owner = self.layers[layer][0] if layer in self.layers else f"pipeline {self.taken[layer]}"
                 raise RequestError(
-                    f"{self.where}: {step.name} writes layer '{layer}', which {owner} writes already; "
+                    f"{step.at}: {step.name} writes layer '{layer}', which {owner} writes already; "
                     f"give one of them a layer of its own, such as into: {layer}_2"
                 )
             if operator.rows_per_sample is None:
                 for found in added:
                     if found.name in self.fields:
                         raise RequestError(
-                            f"{self.where}: {step.name} adds column '{found.name}', which "
+                            f"{step.at}: {step.name} adds column '{found.name}', which "
                             f"{self.provider[found.name]} provides already; leave one of them out"
                         )
                     self._provide(found, step.name, layer)
@@ -195,23 +217,23 @@ class _Flow:
         try:
             inputs = step.operator.inputs()
         except ValueError as error:
-            raise RequestError(f"{self.where}: {step.name}: {error}") from error
+            raise _wrong(step, error) from error
         for wanted in inputs:
             if wanted.name not in self.fields:
                 raise RequestError(
-                    f"{self.where}: {step.name} reads column '{wanted.name}', which nobody before it provides"
+                    f"{step.at}: {step.name} reads column '{wanted.name}', which nobody before it provides"
                     f"{nearest(wanted.name, self.fields)}"
                 )
             got = self.fields[wanted.name].type
             if not fits(got, wanted.type):
                 raise RequestError(
-                    f"{self.where}: {step.name} reads column '{wanted.name}' as {wanted.type}, but "
+                    f"{step.at}: {step.name} reads column '{wanted.name}' as {wanted.type}, but "
                     f"{self.provider[wanted.name]} provides it as {got}"
                 )
         try:
             step.operator.check(pa.schema(list(self.fields.values())))
         except ValueError as error:
-            raise RequestError(f"{self.where}: {step.name}: {error}") from error
+            raise _wrong(step, error) from error
         everything = isinstance(step.operator, (Generator, Sink))
         self.reads[step.name] = tuple(self.fields) if everything else tuple(inputs.names)
         self.providers[step.name] = tuple(sorted({self.provider[name] for name in self.reads[step.name]}))
@@ -220,7 +242,7 @@ class _Flow:
         """The new rows start a new `samples`, with the columns that the old rows had and those of the generator."""
         if "samples" not in self.layers or len(self.layers) > 1:
             raise RequestError(
-                f"{self.where}: {step.name} starts a new samples layer: put it before the steps that add other layers, "
+                f"{step.at}: {step.name} starts a new samples layer: put it before the steps that add other layers, "
                 "in a pipeline that builds a dataset"
             )
         for found in self._outputs(step):
@@ -235,8 +257,8 @@ class _Flow:
     def _outputs(self, step: Step) -> pa.Schema:
         try:
             return step.operator.outputs()
-        except (ValueError, FileNotFoundError) as error:
-            raise RequestError(f"{self.where}: {step.name}: {error}") from error
+        except (ValueError, OSError) as error:
+            raise _wrong(step, error) from error
 
 
 def fits(got: pa.DataType, wanted: pa.DataType) -> bool:
