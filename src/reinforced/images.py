@@ -163,7 +163,9 @@ def pixel_sha256(pixels: Pixels) -> str:
 
 
 def _may_be_turned(data: bytes) -> bool:
-    return any(mark in data for mark in _ORIENTATION_MARKS)
+    # A JPEG's metadata stands before its first scan; that of a thumbnail stands behind the mark of its EXIF block.
+    end = data.find(b"\xff\xda") if data[:3] == _JPEG else len(data)
+    return any(data.find(mark, 0, end) >= 0 for mark in _ORIENTATION_MARKS)
 
 
 def _orientation(data: bytes, image) -> int:  # type: ignore[no-untyped-def]

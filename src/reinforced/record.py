@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reinforced.operator import Generator, ShardSpec
@@ -82,7 +82,11 @@ class Record:
 
     def dump(self) -> bytes:
         """Return the record as JSON bytes."""
-        return json.dumps(asdict(self), sort_keys=True).encode()
+        return json.dumps(vars(self), default=vars, sort_keys=True).encode()
+
+    def copy(self) -> Record:
+        """Return a record that can be brought up to date while this one stays as it is."""
+        return replace(self, steps=dict(self.steps), layers=dict(self.layers), sinks=dict(self.sinks))
 
     @classmethod
     def parse(cls, data: bytes) -> Record:

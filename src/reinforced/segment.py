@@ -6,7 +6,6 @@ piece, and last the shard's record; a process that dies in between leaves the sh
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -40,7 +39,7 @@ def run_segment(plan: Plan, index: int, record: Record) -> Done:
 
     A pass may remove rows and so make later steps of the segment stale that had been done; those then get their own.
     """
-    done = Done(copy.deepcopy(record))
+    done = Done(record.copy())
     for _ in range(len(plan.segments[index].steps) + 2):
         now = status(plan, done.record)
         steps = _due(plan, index, record.shard, now)
