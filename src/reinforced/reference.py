@@ -46,8 +46,8 @@ def operators_page() -> str:
     rows = [[f"[`{n}`](#{anchor(n)})", kind, words] for n, (kind, words) in catalog.summaries().items()]
     parts = [
         "# Operators",
-        "Every parameter is a key beside `op` in the pipeline; an unknown one is refused. Sources take their columns from "
-        "what they read.",
+        "Every parameter is a key beside `op` in the pipeline; an unknown one is refused. Sources take their columns "
+        "from what they read.",
         table(["operator", "kind", "what it does"], rows),
         "## Parameters of every operator",
         "`resources` is a mapping that says what one worker of the step needs. Transforms also have `into`, the name "
