@@ -40,14 +40,19 @@ def open_path(path: str) -> tuple[Any, str]:
     return fs, root
 
 
+def require_folder(operator: str, fs: Any, folder: str) -> None:
+    """Raise RequestError if the folder is not there."""
+    if not fs.isdir(folder):
+        state = "is a file" if fs.exists(folder) else "does not exist"
+        raise RequestError(f"{operator}: '{folder}' {state}; give the path or URL of a folder")
+
+
 def list_folder(operator: str, fs: Any, folder: str) -> list[Found]:
     """List all files below a folder in order of their names; links to folders as they are, hidden files not at all.
 
     Raises: RequestError if the folder is not there.
     """
-    if not fs.isdir(folder):
-        state = "is a file" if fs.exists(folder) else "does not exist"
-        raise RequestError(f"{operator}: '{folder}' {state}; give the path or URL of a folder")
+    require_folder(operator, fs, folder)
     files = (_found(info, folder) for info in fs.find(folder, detail=True).values())
     return sorted((file for file in files if not _hidden(file.name)), key=lambda file: file.name)
 

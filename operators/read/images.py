@@ -13,7 +13,7 @@ from reinforced.errors import RequestError
 from reinforced.operator import ShardSpec, Source
 
 from ._files import MAX_FILE_BYTES, read_files
-from ._listing import IMAGE_SUFFIXES, Found, list_folder, open_path
+from ._listing import IMAGE_SUFFIXES, Found, list_folder, open_path, require_folder
 
 
 class ReadImages(Source):
@@ -41,7 +41,8 @@ class ReadImages(Source):
     ] = 268435456
 
     def columns(self) -> pa.Schema:
-        """Return the columns, from a look at the top of the folder."""
+        """Return the columns, from a look at the top of the folder; RequestError if it is not there."""
+        require_folder(self.name(), *open_path(self.path))
         names = ("key", "image", "path", "label", "label_name")
         return columns.resolve(names if self._labelled() else names[:3])
 
@@ -94,7 +95,7 @@ class ReadImages(Source):
         if self.labels != "auto":
             return self.labels == "folders"
         fs, folder = open_path(self.path)
-        list_top = fs.ls(folder, detail=True) if fs.isdir(folder) else []
+        list_top = fs.ls(folder, detail=True)
         images = any(
             e["name"].rpartition(".")[2].lower() in IMAGE_SUFFIXES for e in list_top if e["type"] != "directory"
         )
