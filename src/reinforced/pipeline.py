@@ -194,6 +194,8 @@ def _describe(error: ValidationError, lines: Lines, trail: Trail, who: str, mode
     elif first["type"] == "list_type":
         message = "must be a list, such as [{op: filter.image}]" if model is PipelineSpec else "must be a list"
     got = "" if isinstance(first["input"], (dict, list)) else f", got {first['input']!r}"
+    if isinstance(first["input"], bool):
+        got += "; yes, no, on and off are booleans in YAML: to mean the word, write it in quotes"
     return f"{at}: {who}: {dotted + ': ' if dotted else ''}{message}{got}"
 
 
