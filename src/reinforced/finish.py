@@ -48,14 +48,31 @@ def refuse_other(plan: Plan, storage: Storage) -> None:
         )
 
 
+def _claims(plan: Plan) -> str:
+    return f"_runs/claims/{plan.name}.json"
+
+
+def claimed(plan: Plan, storage: Storage) -> set[str]:
+    """Return the layers that runs of this pipeline have begun to write, whether or not they came to record it."""
+    return set(json.loads(storage.read(_claims(plan)))) if storage.exists(_claims(plan)) else set()
+
+
+def claim(plan: Plan, storage: Storage) -> None:
+    """Note the layers that this run writes, before it writes any."""
+    before, mine = claimed(plan, storage), {*plan.layers} | (set() if plan.compact else {"verdicts"})
+    if not mine <= before:
+        storage.write(_claims(plan), json.dumps(sorted(before | mine)).encode())
+
+
 def write_description(plan: Plan, records: Mapping[str, Record], run_id: str, storage: Storage) -> None:
     """Write `dataset.json`: what the dataset is made of, as committed now."""
     before = read_description(storage) or {}
     layers: dict[str, Any] = dict(before.get("layers", {})) if plan.in_place else {}
     mine = {*plan.layers} | (set() if plan.compact else {"verdicts"})
-    for layer in {name for record in records.values() for name in record.layers} - mine:
+    for layer in claimed(plan, storage) - mine:
         layers.pop(layer, None)  # a step that wrote it has left the pipeline
         storage.remove(layer)
+    storage.write(_claims(plan), json.dumps(sorted(mine)).encode())
     for layer in mine:
         step, _ = plan.layers.get(layer, ("", None))
         version = layer_schemas()[layer].version if layer in layer_schemas() else 1

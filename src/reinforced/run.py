@@ -8,7 +8,7 @@ import json
 import platform
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,16 +104,24 @@ class _Run:
                 raise RunError(f"{self.plan.source.name} found nothing to read; check its parameters")
             self._count_all()
             self._save_plan()
-            for segments, global_step in _phases(self.plan):
-                self._phase(segments, global_step)
+            finish.claim(self.plan, self.storage)
+            self._make()
             self._finish()
             opened = dataset.open_dataset(self.plan.out)
             self._sinks(opened)
-            _forget(self.plan, self.gone, self.storage)
+            _forget(self.plan, self.records, self.gone, self.storage)
             result = RunResult(self.plan, opened, self.run_id, self.counts(), self.seconds)
             result.wall_s, result.shards_made = time.perf_counter() - start, len(self.made)
             self._save_metrics(result)
         return result
+
+    def _make(self) -> None:
+        """Run the phases. A step that decides otherwise than before may need rows that compaction has removed: those
+        shards are read from the source again, and the phases begin anew."""
+        for _ in range(2 * len(self.plan.segments) + 2):
+            if all(self._phase(segments, global_step) for segments, global_step in _phases(self.plan)):
+                return
+        raise AssertionError(f"the run of {self.plan.name} does not settle")
 
     def counts(self) -> dict[str, StepCounts]:
         """Add up every step's counts over the shards."""
@@ -124,14 +132,15 @@ class _Run:
                     totals[name].add(step.counts)
         return totals
 
-    def _phase(self, segments: list[Segment], global_step: Segment | None) -> None:
+    def _phase(self, segments: list[Segment], global_step: Segment | None) -> bool:
+        """Bring every shard through some segments and a global step; returns whether all shards can go on from here."""
         names = [step.name for segment in segments for step in segment.steps]
         title = " → ".join([self.plan.source.name, *names] if segments and segments[0].index == 0 else names)
         stages = [self._stage(segment) for segment in segments]
         self._through(title, stages, lambda r: self._pending(r, segments))
         if segments and segments[0].index == 0 and self.made and not self.plan.in_place:
             finish.refuse_shared_keys(self.records, self.storage)
-        if global_step is not None:
+        if global_step is not None and self._whole():
             assert global_step.global_step is not None
             name = global_step.global_step.name
             sketch = self._stage(global_step)
@@ -142,6 +151,10 @@ class _Run:
             self._count_all()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
             self._check_failures(final=True)
+        return self._whole()
+
+    def _whole(self) -> bool:
+        return not any(status(self.plan, record).restart for record in self.records.values())
 
     def _stage(self, segment: Segment) -> Stage:
         title = ", ".join(step.name for step in segment.steps) or self.plan.source.name
@@ -257,11 +270,13 @@ def open_records(plan: Plan, storage: Storage) -> tuple[dict[str, Record], list[
     return records, [found[name] for name in found.keys() - records.keys()]
 
 
-def _forget(plan: Plan, gone: Sequence[Record], storage: Storage) -> None:
+def _forget(plan: Plan, here: Container[str], gone: Sequence[Record], storage: Storage) -> None:
     """Remove the shards that the source no longer has; last, so that a run killed before finds them again."""
+    for layer in plan.layers:
+        for name in storage.listing(layer):
+            if name.removesuffix(".parquet") not in here:
+                storage.remove(f"{layer}/{name}")
     for record in gone:
-        for layer in record.layers:
-            storage.remove(f"{layer}/{record.shard}.parquet")
         storage.remove(record_path(plan.name, record.shard))
 
 
