@@ -110,7 +110,7 @@ def _command(folder: Path) -> float:
 
 
 def _process(peer: str, folder: Path) -> float:
-    """Time a peer's process on the ten images, with one worker, which is its fastest."""
+    """Time a peer's process on the ten images, with one worker: ten images need no more."""
     with tempfile.TemporaryDirectory() as out:
         environments.interpreter(peer)
         start = time.perf_counter()
