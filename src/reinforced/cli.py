@@ -46,6 +46,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every error is one line on standard error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.path.append(str(Path.cwd()))  # a user's own operators lie beside the pipeline
     try:
         code = app(args=arguments or ["--help"], prog_name="reinforced", standalone_mode=False) or DONE
     except (UsageError, RequestError, RunError, OSError, KeyboardInterrupt, typer.Abort) as error:

@@ -13,15 +13,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from reinforced import compact, dataset, finish
+from reinforced import compact, dataset, description, finish
 from reinforced.engine import Engine, Stage, make_engine
 from reinforced.errors import RunError
 from reinforced.lease import Lease
 from reinforced.operator import Resources, Source
-from reinforced.plan import Plan, Segment
+from reinforced.plan import Plan, Segment, digest
 from reinforced.plan import plan as make_plan
 from reinforced.record import Record, StepCounts, read_records, record_path, sketch_path, status
 from reinforced.reduce import decide
+from reinforced.rows import removed_by_others
 from reinforced.segment import Done, run_segment
 from reinforced.steps import ready
 from reinforced.storage import Storage
@@ -95,7 +96,7 @@ class _Run:
 
     def run(self) -> RunResult:
         start = time.perf_counter()
-        finish.refuse_other(self.plan, self.storage)
+        description.refuse_other(self.plan, self.storage)
         with self.engine, Lease(self.storage):
             if not self.plan.in_place:
                 compact.recover(self.plan.name, self.storage)
@@ -104,7 +105,7 @@ class _Run:
                 raise RunError(f"{self.plan.source.name} found nothing to read; check its parameters")
             self._count_all()
             self._save_plan()
-            finish.claim(self.plan, self.storage)
+            description.claim(self.plan, self.storage)
             self._make()
             self._finish()
             opened = dataset.open_dataset(self.plan.out)
@@ -209,9 +210,10 @@ class _Run:
         )
 
     def _finish(self) -> None:
+        description.drop_unfit(self.plan, self.records, self.storage)
         stage = Stage(functools.partial(_finish_stage, self.plan), Resources(), "finish")
         self._through("finish", [stage], functools.partial(compact.unfinished, self.plan))
-        finish.write_description(self.plan, self.records, self.run_id, self.storage)
+        description.write_description(self.plan, self.records, self.run_id, self.storage)
 
     def _sinks(self, opened: dataset.Dataset) -> None:
         for sink in self.plan.sinks:
@@ -261,6 +263,7 @@ def open_records(plan: Plan, storage: Storage) -> tuple[dict[str, Record], list[
         if plan.in_place:
             mine = {*plan.layers, "verdicts"}
             spec["layers"] = {layer: sha for layer, sha in spec["layers"].items() if layer not in mine}
+            spec["removed"] = digest(removed_by_others(plan, name, storage))
         record = found.get(name, Record(name, spec))
         lost = {n for n, r in record.layers.items() if n in sizes and sizes[n].get(f"{name}.parquet") != r.bytes}
         for layer in lost:
