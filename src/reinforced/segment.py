@@ -20,7 +20,7 @@ from reinforced.operator import Source
 from reinforced.pipeline import Step
 from reinforced.plan import Plan
 from reinforced.record import LayerRecord, Record, Status, StepRecord, record_path, removal, sketch_path, status
-from reinforced.rows import batches, read_fates, read_rows
+from reinforced.rows import BATCH_PIXELS, MODEL_BATCH_PIXELS, batches, read_fates, read_rows
 from reinforced.steps import StepRunner, measured, ready
 from reinforced.storage import Storage, Written
 
@@ -92,7 +92,8 @@ class _Pass:
     def run(self) -> None:
         """Do the pass and commit it."""
         batch, rows = self._read() if self.fresh else self._reread()
-        for part, numbers in batches(batch, rows):
+        most = MODEL_BATCH_PIXELS if any(step.operator.alone for step in self.steps) else BATCH_PIXELS
+        for part, numbers in batches(batch, rows, most):
             part, numbers = self._walk(part, numbers)
             if numbers:
                 self.tables.append(part.table)
