@@ -121,7 +121,9 @@ def _summarize(result: RunResult) -> None:
         from reinforced.report import write_report
 
         path = dataset.storage.local / "report.html"
-        write_report(dataset, {step.title: step.counts for step in funnel(dataset)}, scores, path)
+        steps = funnel(dataset)
+        many = len({step.pipeline for step in steps}) > 1
+        write_report(dataset, {s.title if many else s.step: s.counts for s in steps}, scores, path)
         show([f"Report, to open in a browser: {path}"])
     show([f"Look further: reinforced inspect {shlex.quote(result.path)}"])
     print(result.path)
