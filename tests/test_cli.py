@@ -149,7 +149,7 @@ def test_an_interrupted_run_is_exit_code_130_says_how_to_go_on_and_goes_on(tmp_p
 def test_unexpected_errors_are_one_line_unless_asked_for(dataset: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "dataset.json").write_text("{}")
+    (broken / "dataset.json").write_text('{"format": 1, "name": "broken", "layers": {}, "shards": [{}], "kept": 0}')
     done = _run("inspect", str(broken))
     assert done.returncode == 1
     assert re.fullmatch(r"error: KeyError: .*REINFORCED_DEBUG=1.*\n", done.stderr)
@@ -296,7 +296,7 @@ def test_python_calls_are_functions_whatever_was_imported_before() -> None:
 
 def _record(shard: str, kept: int) -> Record:
     counts = {"read": StepCounts(10, 10, 0, 0), "filter": StepCounts(10, kept, 9 - kept, 1)}
-    return Record(shard, {}, {name: StepRecord("", c) for name, c in counts.items()}, rows=kept)
+    return Record(shard, {}, "", {name: StepRecord("", c) for name, c in counts.items()}, rows=kept)
 
 
 def test_plain_progress_counts_a_shard_once_however_often_it_comes_by() -> None:
