@@ -186,7 +186,7 @@ def test_plan_prints_the_schema_for_editors(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_ops_lists_every_operator_and_shows_one(capsys: pytest.CaptureFixture[str]) -> None:
-    from reinforced.operator import operator_names
+    from reinforced.registry import operator_names
 
     assert main(["ops", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)

@@ -19,8 +19,9 @@ from sklearn.datasets import load_sample_images
 import reinforced
 from reinforced import catalog, reference
 from reinforced.columns import column, layer_schemas
-from reinforced.operator import Filter, Operator, find_operator, operator_names
+from reinforced.operator import Filter, Operator
 from reinforced.plan import plan
+from reinforced.registry import find_operator, operator_names
 
 TOP = Path(__file__).parents[1]
 PAGES = sorted([TOP / "README.md", TOP / "CONTRIBUTING.md", *(TOP / "docs").glob("*.md")])

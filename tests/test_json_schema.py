@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from reinforced.json_schema import pipeline_schema
-from reinforced.operator import find_operator, operator_names
 from reinforced.pipeline import recipes
+from reinforced.registry import find_operator, operator_names
 
 VALIDATOR = jsonschema.Draft202012Validator(pipeline_schema())
 HEAD = {"name": "a", "out": "a", "source": {"op": "read.digits"}}

@@ -8,23 +8,21 @@ import json
 import platform
 import time
 import uuid
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from reinforced import compact, dataset, description, finish
+from reinforced import compact, dataset, description, finish, shards
 from reinforced.engine import Engine, Stage, make_engine
 from reinforced.errors import RunError
 from reinforced.lease import Lease
-from reinforced.operator import Resources, Source
-from reinforced.plan import Plan, Segment, digest
+from reinforced.operator import Resources
+from reinforced.plan import Plan, Segment
 from reinforced.plan import plan as make_plan
-from reinforced.record import Record, StepCounts, read_records, record_path, sketch_path, status
+from reinforced.record import Record, StepCounts, sketch_path, status
 from reinforced.reduce import decide
-from reinforced.rows import removed_by_others
 from reinforced.segment import Done, run_segment
-from reinforced.steps import ready
 from reinforced.storage import Storage
 
 
@@ -100,7 +98,7 @@ class _Run:
         with self.engine, Lease(self.storage):
             if not self.plan.in_place:
                 compact.recover(self.plan.name, self.storage)
-            self.records, self.gone = open_records(self.plan, self.storage)
+            self.records, self.gone = shards.open_records(self.plan, self.storage)
             if not self.records:
                 raise RunError(f"{self.plan.source.name} found nothing to read; check its parameters")
             self._count_all()
@@ -110,7 +108,7 @@ class _Run:
             self._finish()
             opened = dataset.open_dataset(self.plan.out)
             self._sinks(opened)
-            _forget(self.plan, self.records, self.gone, self.storage)
+            shards.forget(self.plan, self.records, self.gone, self.storage)
             result = RunResult(self.plan, opened, self.run_id, self.counts(), self.seconds)
             result.wall_s, result.shards_made = time.perf_counter() - start, len(self.made)
             self._save_metrics(result)
@@ -245,43 +243,6 @@ class _Run:
             "steps": {n: asdict(c) | {"seconds": round(self.seconds.get(n, 0.0), 3)} for n, c in result.counts.items()},
         }
         self.storage.write(f"_runs/{self.run_id}/metrics.json", json.dumps(metrics, indent=1).encode())
-
-
-def open_records(plan: Plan, storage: Storage) -> tuple[dict[str, Record], list[Record]]:
-    """List the source's shards and find what is recorded of each; what no longer holds is forgotten.
-
-    A record whose layer file is missing or of another size is not trusted. Shards that the source no longer has are
-    returned apart.
-    """
-    found = read_records(storage, plan.name)
-    sizes = {layer: storage.listing(layer) for layer in plan.layers}
-    storage.clean([*plan.layers, "_runs/records/" + plan.name])
-    source: Source = ready(plan, plan.source)
-    records: dict[str, Record] = {}
-    for number, spec in enumerate(source.shards()):
-        name = spec["shard"] if plan.in_place else f"{number:05d}"
-        if plan.in_place:
-            mine = {*plan.layers, "verdicts"}
-            spec["layers"] = {layer: sha for layer, sha in spec["layers"].items() if layer not in mine}
-            spec["removed"] = digest(removed_by_others(plan, name, storage))
-        content = digest(spec)
-        record = found.get(name, Record(name, spec, content))
-        lost = {n for n, r in record.layers.items() if n in sizes and sizes[n].get(f"{name}.parquet") != r.bytes}
-        for layer in lost:
-            del record.layers[layer]
-        record.spec, record.content = spec, content
-        records[name] = record
-    return records, [found[name] for name in found.keys() - records.keys()]
-
-
-def _forget(plan: Plan, here: Container[str], gone: Sequence[Record], storage: Storage) -> None:
-    """Remove the shards that the source no longer has; last, so that a run killed before finds them again."""
-    for layer in plan.layers:
-        for name in storage.listing(layer):
-            if name.removesuffix(".parquet") not in here:
-                storage.remove(f"{layer}/{name}")
-    for record in gone:
-        storage.remove(record_path(plan.name, record.shard))
 
 
 def _phases(plan: Plan) -> Iterator[tuple[list[Segment], Segment | None]]:
