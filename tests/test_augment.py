@@ -100,12 +100,19 @@ def stored(parameters: Mapping[str, np.ndarray], schema: pa.Schema) -> pa.Table:
     height=st.integers(1, 40),
     seed=st.integers(0, 1000),
     parts=configurations,
+    backend=st.sampled_from(["exact", "fast"]),
     size=st.sampled_from([1, 7, 16, (5, 3), (1, 33)]),
 )
 def test_a_stored_reinforcement_replays_to_the_pixels_the_teacher_saw(
-    modes: list[str], width: int, height: int, seed: int, parts: dict[str, Any], size: int | tuple[int, int]
+    modes: list[str],
+    width: int,
+    height: int,
+    seed: int,
+    parts: dict[str, Any],
+    backend: str,
+    size: int | tuple[int, int],
 ) -> None:
-    made = augment(size_px=size, **parts)
+    made = augment(size_px=size, backend=backend, **parts)
     files = [encoded(mode, width + i, height, seed) for i, mode in enumerate(modes)]
     images = [decode(data) for data in files]
     sides = [[image.shape[axis] for image in images] for axis in (1, 0)]
@@ -123,7 +130,7 @@ def test_a_stored_reinforcement_replays_to_the_pixels_the_teacher_saw(
 
 
 def test_every_augmentation_changes_some_views_and_has_columns_of_its_own() -> None:
-    assert set(ALL) == set(Augment.model_fields) - {"size_px"}
+    assert set(ALL) == set(Augment.model_fields) - {"size_px", "backend"}
     pixels = decode(encoded("RGB", 23, 19, 1))
     plain, found = augment().apply(pixels, {}), []
     for name, chosen in ALL.items():
