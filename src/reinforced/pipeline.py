@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reinforced.errors import RequestError, nearest
-from reinforced.operator import Operator, find_operator
+from reinforced.operator import Operator
+from reinforced.registry import find_operator
 from reinforced.yaml_lines import Lines, Trail, not_yaml, trail_of
 
 
@@ -194,6 +195,8 @@ def _describe(error: ValidationError, lines: Lines, trail: Trail, who: str, mode
     elif first["type"] == "list_type":
         message = "must be a list, such as [{op: filter.image}]" if model is PipelineSpec else "must be a list"
     got = "" if isinstance(first["input"], (dict, list)) else f", got {first['input']!r}"
+    if isinstance(first["input"], bool):
+        got += "; yes, no, on and off are booleans in YAML: to mean the word, write it in quotes"
     return f"{at}: {who}: {dotted + ': ' if dotted else ''}{message}{got}"
 
 
