@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 import zlib
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reinforced.augment import TRANSFORM_VERSION, Augment
 from reinforced.errors import RequestError
 from reinforced.images import Pixels
+from reinforced.resize import LIBRARIES, Backend
 from reinforced.teachers import Ensemble
 
 FORMAT_VERSION = 1
@@ -61,7 +61,7 @@ class Reinforcement(BaseModel):
             for t, sha256 in zip(ensemble.teachers, ensemble.hashes, strict=True)
         )
         return cls(
-            backends=backends(),
+            backends=backends(augment.backend),
             seed=seed,
             draws=draws,
             classes=ensemble.classes,
@@ -88,13 +88,22 @@ class Reinforcement(BaseModel):
         except ValidationError as error:
             raise RequestError(f"{where}: its description of the reinforcement is damaged: {error}") from error
 
-    def warn_of_other_backends(self, where: str) -> None:
-        """Warn when an image library here is not the version that made the layer: pixels may then differ."""
-        here = backends()
+    def check_backends(self, where: str) -> None:
+        """Warn when an image library here is not the version that made the layer: pixels may then differ.
+
+        Raises: RequestError when it is not installed at all.
+        """
         for name, made_with in self.backends.items():
-            if here.get(name) != made_with:
+            try:
+                here = _version(name)
+            except PackageNotFoundError as error:
+                raise RequestError(
+                    f"{where} was made with {name} {made_with}, which is not installed: its pixels cannot be made "
+                    f"without it; install {name}"
+                ) from error
+            if here != made_with:
                 warnings.warn(
-                    f"{where} was made with {name} {made_with}, here is {here.get(name, 'none')}: "
+                    f"{where} was made with {name} {made_with}, here is {here}: "
                     "pixels may differ from what the teachers saw; stored pixel hashes are checked",
                     stacklevel=3,
                 )
@@ -105,10 +114,13 @@ class _Versions(BaseModel):
     transform_version: int
 
 
-@functools.cache
-def backends() -> dict[str, str]:
-    """Return the versions of the libraries that decide on pixels."""
-    return {name: version(name) for name in ("pillow", "simplejpeg")}
+def backends(backend: Backend = "exact") -> dict[str, str]:
+    """Return the versions of the libraries that decide on the pixels of a backend."""
+    return {name: _version(name) for name in LIBRARIES[backend]}
+
+
+def _version(name: str) -> str:
+    return version(name).partition("+")[0]  # what follows tells PyTorch's builds apart, by the devices they know
 
 
 def pixel_crc(pixels: Pixels) -> int:
