@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from multiprocessing.connection import Connection
 def main(descriptor: int, threads: int) -> None:
     """Take (stage, shard) pairs and answer each with its result, or with the error as text; no stage means the last."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
+    _die_with_the_driver()
     import pyarrow as pa
 
     pa.set_cpu_count(threads)
@@ -44,8 +45,15 @@ def _say(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _die_with(driver: int) -> None:
-    """End as soon as the driver is gone, even in the middle of a shard: its next run may write the same files."""
+def _die_with_the_driver() -> None:
+    """End with the driver, even in the middle of a shard: its next run may be writing the same files."""
+    if sys.platform == "linux":  # the kernel sees to it at once
+        die_with_parent = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch(driver: int) -> None:
     while os.getppid() == driver:
         time.sleep(0.1)
     os._exit(1)
