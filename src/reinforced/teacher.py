@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from reinforced.augmentation import Settings
-from reinforced.label_adapters import LabelAdapter, parse_adapter
+from reinforced.label_adapters import LabelMap, LabelMetric, parse_adapter
 from reinforced.weight_files import hash_file
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Teacher(Settings):
     ] = None
     temperature: Annotated[float, Field(gt=0, description="Logits are divided by it before the softmax.")] = 1.0
     labels: Annotated[
-        SerializeAsAny[LabelAdapter] | None,
+        LabelMap | LabelMetric | None,
         BeforeValidator(parse_adapter),
         Field(description="How its classes become the dataset's labels; default: they are the labels."),
     ] = None
