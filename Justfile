@@ -1,4 +1,6 @@
 # What is run most: `just` lists it.
+export NO_MKDOCS_2_WARNING := "1"
+
 _list:
     @just --list --unsorted
 

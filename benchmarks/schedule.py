@@ -22,9 +22,9 @@ def seconds_of_map(plan: Plan, engine_name: str, workers: int, shards: int) -> f
     """Time the shards through a stage that does nothing, with the engine and its workers already up."""
     stage = Stage(same, Resources(), "no-op")
     with make_engine(engine_name, plan, workers, None) as engine:
-        list(engine.map([stage], [Done(Record(f"{i:05d}", {})) for i in range(10)]))
+        list(engine.map([stage], [Done(Record(f"{i:05d}", {}, "")) for i in range(10)]))
         start = time.perf_counter()
-        come_out = sum(1 for _ in engine.map([stage], [Done(Record(f"{i:05d}", {})) for i in range(shards)]))
+        come_out = sum(1 for _ in engine.map([stage], [Done(Record(f"{i:05d}", {}, "")) for i in range(shards)]))
         seconds = time.perf_counter() - start
     assert come_out == shards
     return seconds

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from reinforced.operator import find_operator
+from reinforced.registry import find_operator
 
 AUGMENT = {"size_px": [12, 10], "random_resized_crop": {}, "horizontal_flip": {}, "rand_augment": {}}
 

@@ -13,7 +13,7 @@ from reinforced_dataset import AUGMENT, png, write_dataset
 
 from reinforced.epoch import EpochReader, PixelMismatchError, Sample
 from reinforced.errors import RequestError
-from reinforced.operator import find_operator
+from reinforced.registry import find_operator
 from reinforced.reinforcement import backends
 
 

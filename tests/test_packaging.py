@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from reinforced.columns import layer_schemas
-from reinforced.operator import operator_names
 from reinforced.pipeline import recipes
+from reinforced.registry import operator_names
 
 TOP = Path(__file__).parents[1]
 HEAVY = ("torch", "ray", "duckdb", "PIL", "sklearn", "transformers", "datasets")

@@ -16,6 +16,7 @@ from reinforced.ledger import DROPPED, FAILED, KEPT
 from reinforced.record import read_records
 from reinforced.run import run
 from reinforced.storage import Storage
+from reinforced.verify import verify
 
 ROWS = 100
 
@@ -250,7 +251,9 @@ def test_layers_that_no_longer_fit_the_samples_are_removed(photos: Path, referen
     spec = {"name": "more", "out": str(out), "source": {"op": "read.dataset", "path": str(out)}, "steps": steps}
     assert "more" in run(spec, workers=1).dataset.layers
     assert "more" in run(pipeline(photos, out), workers=1).dataset.layers
+    assert verify(str(out)) == []
     changed = run(change(pipeline(photos, out), 4, one_in=3), workers=1).dataset
+    assert verify(str(out)) == []
     assert "more" not in changed.layers and not (out / "more").exists()
     assert "more" in run(spec, workers=1).dataset.layers
 
@@ -310,3 +313,24 @@ def test_a_folder_of_broken_images_costs_exactly_those_rows(photos: Path, tmp_pa
     assert (
         layer_bytes(tmp_path / "plain")["hashed/00000.parquet"] == layer_bytes(tmp_path / "out")["hashed/00000.parquet"]
     )
+
+
+@pytest.mark.parametrize("compact", [True, False])
+def test_what_one_pipeline_dropped_stays_dropped_when_the_builder_runs_again(
+    photos: Path, tmp_path: Path, compact: bool
+) -> None:
+    out = tmp_path / "out"
+    builder = pipeline(photos, out, compact=compact)
+    rows = len(run(builder, workers=1).dataset)
+    source = {"op": "read.dataset", "path": str(out)}
+    only = {"name": "only", "out": str(out), "source": source, "steps": [{"op": "filter.where", "sql": "label = 1"}]}
+    fewer = len(run(only, workers=1).dataset)
+    assert 0 < fewer < rows
+    assert len(run(builder, workers=1).dataset) == fewer
+    more = {"name": "more", "out": str(out), "source": source}
+    more["steps"] = [{"op": "engine_operators.Draws", "into": "more"}]
+    assert run(more, workers=1).counts["engine_operators.Draws"].kept == fewer
+    less_strict = only | {"steps": [{"op": "filter.where", "sql": "label >= 0"}]}
+    assert len(run(less_strict, workers=1).dataset) == rows
+    assert run(more, workers=1).counts["engine_operators.Draws"].kept == rows, "it must see the rows that came back"
+    assert verify(str(out)) == []

@@ -1,7 +1,7 @@
 """Plain Ray Data moving rows: read files, one `map_batches` that decodes, filters and hashes, deduplication, Parquet.
 
-Grouping by hash would shuffle the images; the hashes are few enough to be compared on the driver instead, which is
-faster. Ray itself is started before the clock is.
+Grouping by hash would shuffle the images; the hashes are few enough to be compared on the driver instead.
+Ray itself is started before the clock is.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from reinforced.errors import RequestError
 from reinforced.operator import ShardSpec, Source
 
 from ._files import MAX_FILE_BYTES, read_files
-from ._listing import IMAGE_SUFFIXES, Found, list_folder, open_path, require_folder
+from ._listing import IMAGE_SUFFIXES, Found, list_folder, open_path, require_folder, top_of_folder
 
 
 class ReadImages(Source):
@@ -95,11 +95,12 @@ class ReadImages(Source):
         if self.labels != "auto":
             return self.labels == "folders"
         fs, folder = open_path(self.path)
-        list_top = fs.ls(folder, detail=True)
-        images = any(
-            e["name"].rpartition(".")[2].lower() in IMAGE_SUFFIXES for e in list_top if e["type"] != "directory"
-        )
-        return not images and any(e["type"] == "directory" for e in list_top)
+        folders = False
+        for name, is_folder in top_of_folder(fs, folder):
+            if not is_folder and name.rpartition(".")[2].lower() in IMAGE_SUFFIXES:
+                return False  # most often the first entry says so
+            folders = folders or is_folder
+        return folders
 
 
 def _stem(path: str) -> str:

@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from reinforced import columns
-from reinforced.operator import Operator, Source, find_operator, operator_names
+from reinforced.operator import Operator, Source
+from reinforced.registry import find_operator, operator_names
 
 
 @dataclass(frozen=True)

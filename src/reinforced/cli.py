@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -46,6 +47,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every error is one line on standard error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.path.append(str(Path.cwd()))  # a user's own operators lie beside the pipeline
     try:
         code = app(args=arguments or ["--help"], prog_name="reinforced", standalone_mode=False) or DONE
     except (UsageError, RequestError, RunError, OSError, KeyboardInterrupt, typer.Abort) as error:
@@ -102,26 +104,28 @@ def run(
 
 
 def _summarize(result: RunResult) -> None:
-    from reinforced.display import console, funnel_table
+    from reinforced.display import funnel_table, show
     from reinforced.inspection import FunnelStep, evaluation, funnel
 
-    out, plan = console(), result.plan
+    plan, dataset = result.plan, result.dataset
     steps = [FunnelStep(plan.name, s.name, s.operator.kind, result.counts[s.name]) for s in [plan.source, *plan.steps]]
-    out.print(funnel_table(steps, result.seconds))
-    scores = evaluation(result.dataset)
+    show([funnel_table(steps, result.seconds)])
+    scores = evaluation(dataset)
     if scores:
         from reinforced.student import student_table
 
-        out.print(student_table(scores))
-    made = f"{result.shards_made} of {len(result.dataset.shards)} shards made now"
-    out.print(f"{len(result.dataset):,} samples, {made}, {result.wall_s:.1f} s", soft_wrap=True)
-    if result.dataset.storage.local:
+        show([student_table(scores)])
+    made = f"{result.shards_made} of {len(dataset.shards)} shards made now"
+    show([f"{len(dataset):,} samples, {made}, {result.wall_s:.1f} s"])
+    if dataset.storage.local:
         from reinforced.report import write_report
 
-        path = result.dataset.storage.local / "report.html"
-        write_report(result.dataset, {s.title: s.counts for s in funnel(result.dataset)}, scores, path)
-        out.print(f"Report, to open in a browser: {path}", soft_wrap=True)
-    out.print(f"Look further: reinforced inspect {shlex.quote(result.path)}", soft_wrap=True)
+        path = dataset.storage.local / "report.html"
+        steps = funnel(dataset)
+        many = len({step.pipeline for step in steps}) > 1
+        write_report(dataset, {s.title if many else s.step: s.counts for s in steps}, scores, path)
+        show([f"Report, to open in a browser: {path}"])
+    show([f"Look further: reinforced inspect {shlex.quote(result.path)}"])
     print(result.path)
 
 
@@ -135,7 +139,7 @@ def plan(
     ] = False,
 ) -> None:
     """Check a pipeline and show its steps and columns. Starts no worker and writes nothing."""
-    from reinforced.display import console, json_line, plan_facts, plan_tables
+    from reinforced.display import json_line, plan_facts, plan_tables, show
 
     if json_schema:
         from reinforced.json_schema import pipeline_schema
@@ -150,7 +154,7 @@ def plan(
     if as_json:
         print(json_line(plan_facts(made)))
     else:
-        console().print(*plan_tables(made))
+        show(plan_tables(made))
 
 
 @app.command()
@@ -162,33 +166,29 @@ def ops(
 ) -> None:
     """List the operators, or show one with its parameters. Columns and an example come with it."""
     from reinforced import catalog
-    from reinforced.display import console, json_line, operator_facts, operator_tables, table
+    from reinforced.display import json_line, operator_facts, operator_tables, show, table
 
     if name is None:
         found = catalog.summaries()
         if as_json:
             print(json_line([{"name": n, "kind": kind, "summary": text} for n, (kind, text) in found.items()]))
         else:
-            console().print(
-                table("", ["operator", "kind", "what it does"], ([n, *facts] for n, facts in found.items()))
-            )
+            show([table("", ["operator", "kind", "what it does"], ([n, *facts] for n, facts in found.items()))])
         return
     page = catalog.describe(name)
     if as_json:
         print(json_line(operator_facts(page)))
     else:
-        console().print(f"{page.name} ({page.kind})\n\n{page.text}\n")
-        console().print(*operator_tables(page))
-        console().print(f"Example\n{page.example}", soft_wrap=True)
+        show(operator_tables(page))
 
 
 @app.command()
 def pipelines() -> None:
     """List the recipes that ship with the package."""
-    from reinforced.display import console, table
+    from reinforced.display import show, table
     from reinforced.pipeline import recipes
 
-    console().print(table("", ["recipe", "what it makes"], recipes().items()))
+    show([table("", ["recipe", "what it makes"], recipes().items())])
 
 
 @app.command()
@@ -208,28 +208,27 @@ def inspect(
     if sql is not None and key is not None:
         raise RequestError("--sql and --key are two questions: ask one of them")
     opened = open_dataset(dataset)
-    out = display.console()
     if sql is not None:
         found = opened.sql(sql)
         if as_json:
             for row in found.to_pylist():
                 print(display.json_line(row))
             return
-        out.print(display.rows_table(found))
+        display.show([display.rows_table(found)])
         if len(found) > display.ROWS_SHOWN:
-            out.print(f"{len(found) - display.ROWS_SHOWN:,} more rows; --json prints all of them")
+            display.show([f"{len(found) - display.ROWS_SHOWN:,} more rows; --json prints all of them"])
     elif key is not None:
         sample = inspection.find_sample(opened, key)
         if as_json:
             print(display.json_line(sample))
         else:
-            out.print(*display.sample_tables(sample))
+            display.show(display.sample_tables(sample))
     else:
         facts = inspection.overview(opened)
         if as_json:
             print(display.json_line(facts))
         else:
-            out.print(*display.overview_tables(facts, inspection.funnel(opened)))
+            display.show(display.overview_tables(facts, inspection.funnel(opened)))
 
 
 @app.command()

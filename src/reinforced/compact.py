@@ -86,7 +86,7 @@ def _write_verdicts(plan: Plan, record: Record, storage: Storage) -> Record:
     keys = read_rows(plan, record.shard, ["key"], storage).column("key").to_pylist()
     fates: dict[str, tuple[str, str, str, str, float | None]] = {}
     path = f"verdicts/{record.shard}.parquet"
-    if plan.in_place and storage.exists(path):
+    if storage.exists(path):
         for row in storage.read_table(path).to_pylist():
             if row["outcome"] != KEPT and row["pipeline"] != plan.name:
                 fates[row["key"]] = (row["outcome"], row["pipeline"], row["step"], row["reason"], row["score"])

@@ -42,6 +42,8 @@ def open_dataset(path: str) -> Dataset:
             f"{path} is no dataset: it has no {FILE}; a pipeline writes one when it is done: reinforced run PIPELINE "
             f"out={path}"
         ) from None
+    if not {"format", "name", "layers", "shards", "kept"} <= raw.keys():
+        raise RequestError(f"{path} has a {FILE} that is not one of reinforced; run its pipeline again")
     if raw["format"] > 1:
         raise RequestError(f"{path} has format {raw['format']}, this reinforced reads up to 1; upgrade reinforced")
     return Dataset(storage, raw)

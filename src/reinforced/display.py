@@ -31,6 +31,13 @@ def console() -> Console:
     return Console(markup=False, emoji=False, highlight=False, width=width)
 
 
+def show(parts: Iterable[Table | str]) -> None:
+    """Print tables, and lines of text that are never broken (a path stays one to copy)."""
+    out = console()
+    for part in parts:
+        out.print(part, soft_wrap=isinstance(part, str))
+
+
 def table(title: str, heads: Iterable[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
     """Make a table; the columns named in `right` are aligned to the right."""
     from rich import box
@@ -112,7 +119,7 @@ def _step_facts(plan: Plan, step: Step, segment: int | None) -> dict[str, Any]:
     }
 
 
-def plan_tables(plan: Plan) -> list[Table]:
+def plan_tables(plan: Plan) -> list[Table | str]:
     """Show a plan's steps and the columns each adds."""
     facts = plan_facts(plan)
     parts = [*facts["steps"], *facts["sinks"]]
@@ -126,7 +133,8 @@ def plan_tables(plan: Plan) -> list[Table]:
         for column in part["adds"]
     ]
     return [
-        table(f"{plan.name} → {plan.out}", ["step", "kind", "segment", "reads", "resources"], steps),
+        f"{plan.name} → {plan.out}",
+        table("", ["step", "kind", "segment", "reads", "resources"], steps),
         table("Columns", ["added by", "layer", "column", "type", "unit", "description"], columns),
     ]
 
@@ -135,16 +143,15 @@ def _resources(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items() if value not in (None, 0, 0.0))
 
 
-def operator_tables(page: Page) -> list[Table]:
-    """Show an operator's parameters and columns."""
+def operator_tables(page: Page) -> list[Table | str]:
+    """Show what an operator does, its parameters and columns, and an example."""
     parameters = [
         [p.name, p.type, "(required)" if p.default is None else p.default, p.description] for p in page.parameters
     ]
-    made = [table("Parameters", ["name", "type", "default", "description"], parameters)]
-    for title, fields in (("Reads", page.reads), ("Adds", page.writes)):
-        if fields:
-            made.append(columns_table(title, fields))
-    return made
+    made: list[Table | str] = [f"{page.name} ({page.kind})\n\n{page.text}\n"]
+    made.append(table("Parameters", ["name", "type", "default", "description"], parameters))
+    made += [columns_table(title, fields) for title, fields in (("Reads", page.reads), ("Adds", page.writes)) if fields]
+    return [*made, f"Example\n{page.example}"]
 
 
 def columns_table(title: str, fields: Iterable[pa.Field]) -> Table:
@@ -155,7 +162,7 @@ def columns_table(title: str, fields: Iterable[pa.Field]) -> Table:
     return table(title, heads, ([column_facts(field)[head] for head in heads] for field in fields))
 
 
-def overview_tables(facts: Mapping[str, Any], steps: Sequence[FunnelStep]) -> list[Table]:
+def overview_tables(facts: Mapping[str, Any], steps: Sequence[FunnelStep]) -> list[Table | str]:
     """Show a dataset: layers, columns, funnel."""
     layers = [
         [
@@ -175,7 +182,8 @@ def overview_tables(facts: Mapping[str, Any], steps: Sequence[FunnelStep]) -> li
     if facts["kept"] != facts["rows"]:
         title += f", {facts['rows'] - facts['kept']:,} more with a verdict against them"
     return [
-        table(title, ["layer", "made by", "rows", "bytes"], layers, right=["rows", "bytes"]),
+        title,
+        table("", ["layer", "made by", "rows", "bytes"], layers, right=["rows", "bytes"]),
         table("Columns", ["layer", "column", "type", "unit", "description"], columns),
         funnel_table(steps),
     ]
@@ -193,7 +201,7 @@ def _cell(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
-def sample_tables(found: Mapping[str, Any]) -> list[Table]:
+def sample_tables(found: Mapping[str, Any]) -> list[Table | str]:
     """Show everything about one sample."""
     place = f"row {found['row']} of shard {found['shard']}" if found["shard"] else "in no layer"
     values: list[list[Any]] = []
@@ -210,7 +218,8 @@ def sample_tables(found: Mapping[str, Any]) -> list[Table]:
         ]
         for pass_ in found["ledger"]
     ]
-    return [table(f"{found['key']}: {place}", ["layer", "column", "value"], values), table("Ledger", heads, fates)]
+    title = f"{found['key']}: {place}"
+    return [title, table("", ["layer", "column", "value"], values), table("Ledger", heads, fates)]
 
 
 def operator_facts(page: Page) -> dict[str, Any]:

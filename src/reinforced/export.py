@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from reinforced.dataset import open_dataset
 from reinforced.errors import RequestError, nearest
-from reinforced.operator import Sink, find_operator, operator_names
+from reinforced.operator import Sink
+from reinforced.registry import find_operator, operator_names
 from reinforced.storage import Storage
 
 

@@ -1,125 +1,21 @@
-"""The end of a run: `dataset.json`, what other pipelines added, and the sinks."""
+"""The end of a run: keys that must be unique, and the sinks."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import pyarrow as pa
 
-from reinforced.columns import layer_schemas
-from reinforced.dataset import FILE, Dataset, open_dataset
-from reinforced.errors import RequestError, RunError
-from reinforced.layers import draws_of
+from reinforced.dataset import Dataset, open_dataset
+from reinforced.errors import RunError
 from reinforced.operator import Sink
 from reinforced.pipeline import Step
-from reinforced.plan import FORMAT, Plan, digest
-from reinforced.record import Record, read_records, record_path
+from reinforced.plan import Plan, digest
+from reinforced.record import Record, record_path
 from reinforced.segment import Done
 from reinforced.steps import ready
 from reinforced.storage import Storage
-
-
-def read_description(storage: Storage) -> dict[str, Any] | None:
-    """Read `dataset.json`; None if there is none yet."""
-    try:
-        return json.loads(storage.read(FILE))  # type: ignore[no-any-return]
-    except FileNotFoundError:
-        return None
-
-
-def refuse_other(plan: Plan, storage: Storage) -> None:
-    """Refuse to build over a dataset that another pipeline built. Raises: RequestError."""
-    builders = {name for name in storage.folders("_runs/records") if name != plan.name}
-    before = read_description(storage)
-    if plan.in_place:
-        return
-    if before is not None and before["pipeline"] != plan.name:
-        raise RequestError(
-            f"{plan.out} is the dataset '{before['name']}', built by pipeline '{before['pipeline']}'; "
-            f"choose another out= for '{plan.name}', or remove it first"
-        )
-    if before is None and builders:
-        raise RequestError(
-            f"{plan.out} holds an unfinished run of pipeline '{min(builders)}'; choose another out= for '{plan.name}', "
-            "or remove it first"
-        )
-
-
-def write_description(plan: Plan, records: Mapping[str, Record], run_id: str, storage: Storage) -> None:
-    """Write `dataset.json`: what the dataset is made of, as committed now."""
-    before = read_description(storage) or {}
-    layers: dict[str, Any] = dict(before.get("layers", {})) if plan.in_place else {}
-    mine = {*plan.layers} | (set() if plan.compact else {"verdicts"})
-    for layer in {name for record in records.values() for name in record.layers} - mine:
-        layers.pop(layer, None)  # a step that wrote it has left the pipeline
-        storage.remove(layer)
-    for layer in mine:
-        step, _ = plan.layers.get(layer, ("", None))
-        version = layer_schemas()[layer].version if layer in layer_schemas() else 1
-        draws = draws_of(plan, layer) if step else None
-        layers[layer] = {"pipeline": plan.name, "step": step, "schema": version, "draws": draws}
-    files = {s["name"]: s["files"] for s in before.get("shards", [])} if plan.in_place else {}
-    if not plan.in_place:
-        layers |= _keep_others(plan, records, before, files, storage)
-    shards = []
-    for name, record in sorted(records.items()):
-        if not record.layers.keys() <= mine:
-            record.layers = {layer: r for layer, r in record.layers.items() if layer in mine}
-            storage.write(record_path(plan.name, name), record.dump())
-        own = {layer: [r.bytes, r.sha256] for layer, r in record.layers.items()}
-        kept_files = {layer: f for layer, f in files.get(name, {}).items() if layer in layers}
-        shards.append({"name": name, "rows": record.rows, "files": kept_files | own})
-    steps = {step.name: step.operator.kind for step in [plan.source, *plan.steps]}
-    source = plan.source.operator.model_dump(mode="json")
-    run = {"run": run_id, "pipeline": plan.name, "steps": steps, "source": source}
-    description = {
-        "format": FORMAT,
-        "name": before.get("name", plan.name) if plan.in_place else plan.name,
-        "pipeline": before["pipeline"] if plan.in_place else plan.name,
-        "rows": sum(record.rows for record in records.values()),
-        "layers": dict(sorted(layers.items())),
-        "shards": shards,
-        "lineage": [*before.get("lineage", []), run | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}],
-    }
-    description["kept"] = _count_kept(description, storage)
-    if not plan.in_place and plan.compact:
-        storage.remove("verdicts")
-    storage.write(FILE, json.dumps(description, indent=1).encode())
-
-
-def _count_kept(description: Mapping[str, Any], storage: Storage) -> int:
-    opened = Dataset(storage, {**description, "kept": 0})
-    masks = ((shard.rows, opened.kept(shard.name)) for shard in opened.shards)
-    return sum(rows if mask is None else int(mask.true_count) for rows, mask in masks)
-
-
-def _keep_others(
-    plan: Plan, records: Mapping[str, Record], before: Mapping[str, Any], files: dict[str, Any], storage: Storage
-) -> dict[str, Any]:
-    """Keep the layers that other pipelines added, where they still fit the samples; remove the ones that do not."""
-    kept: dict[str, Any] = {}
-    for pipeline in storage.folders("_runs/records"):
-        if pipeline == plan.name:
-            continue
-        theirs = read_records(storage, pipeline)
-        layers = {n: i for n, i in before.get("layers", {}).items() if i["pipeline"] == pipeline and n != "verdicts"}
-        fit = theirs.keys() == records.keys() and all(
-            record.spec["layers"].get("samples") == records[name].layers["samples"].sha256
-            for name, record in theirs.items()
-        )
-        if fit:
-            kept |= layers
-            for shard in before["shards"]:
-                entry = files.setdefault(shard["name"], {})
-                entry |= {layer: f for layer, f in shard["files"].items() if layer in layers}
-        else:  # made for other rows: they are made again when that pipeline is run again
-            for layer in layers:
-                storage.remove(layer)
-            storage.remove(f"_runs/records/{pipeline}")
-    return kept
 
 
 def refuse_shared_keys(records: Mapping[str, Record], storage: Storage) -> None:

@@ -102,7 +102,9 @@ def decode(data: bytes) -> Pixels:
     """
     if data[:3] != _JPEG:
         return _decode_with_pillow(data)
-    if data.count(b"\xff\xda") > MAX_SCANS:
+    header = data[: data.find(b"\xff\xda")]
+    # Only a progressive JPEG has many scans, and one of a few kilobytes can have thousands.
+    if (b"\xff\xc2" in header or b"\xff\xca" in header) and data.count(b"\xff\xda") > MAX_SCANS:
         raise ImageError(f"more than {MAX_SCANS} scans")
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from reinforced import catalog
-from reinforced.operator import Operator, find_operator, operator_names
+from reinforced.operator import Operator
 from reinforced.pipeline import PipelineSpec
+from reinforced.registry import find_operator, operator_names
 
 Schema = dict[str, Any]
 

@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reinforced.errors import RequestError, nearest
-from reinforced.operator import Operator, find_operator
+from reinforced.operator import Operator
+from reinforced.registry import find_operator
 from reinforced.yaml_lines import Lines, Trail, not_yaml, trail_of
 
 

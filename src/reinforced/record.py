@@ -69,6 +69,8 @@ class Record:
 
     shard: str
     spec: ShardSpec
+    content: str
+    """Digest of the spec: another content of the shard at the source is another digest."""
     steps: dict[str, StepRecord] = field(default_factory=dict)
     layers: dict[str, LayerRecord] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
@@ -125,7 +127,7 @@ class Status:
 def status(plan: Plan, record: Record) -> Status:
     """Compare a shard's record with the plan, optimistically: a step not made yet is taken to remove nothing."""
     source = plan.source.name
-    fingerprints = {source: digest([plan.identities[source], record.spec])}
+    fingerprints = {source: digest([plan.identities[source], record.content])}
     stale: set[str] = set()
     removed: list[str] = []
     lost = {step for layer, (step, _) in plan.layers.items() if layer not in record.layers}

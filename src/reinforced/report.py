@@ -8,17 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reinforced.dataset import Dataset
-from reinforced.epoch import EpochReader, Sample
 from reinforced.images import ImageError, Pixels, decode, encode_png
 from reinforced.record import StepCounts
 from reinforced.reinforcement import METADATA_KEY
 from reinforced.student import HARD, Result, seen, spread
+
+if TYPE_CHECKING:
+    from reinforced.epoch import Sample
 
 THUMBNAIL_PX = 128
 CLASSES, PER_CLASS, UNLABELLED = 12, 8, 48
@@ -123,6 +125,8 @@ def gallery(dataset: Dataset, names: Mapping[int, str]) -> list[Group]:
 
 def examples(dataset: Dataset, layer: str, names: Mapping[int, str]) -> list[Example]:
     """Replay the first stored views of images of the first shard, from the surest to the most doubtful one."""
+    from reinforced.epoch import EpochReader
+
     reader = EpochReader(dataset, layer=layer, shuffle=False)
     shard = next((i for i, count in enumerate(reader.counts) if count), None)
     if shard is None:

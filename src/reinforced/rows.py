@@ -15,8 +15,10 @@ from reinforced.record import Record
 from reinforced.storage import Storage
 
 BATCH_ROWS = 256
-BATCH_PIXELS = 1 << 26
-"""Most pixels decoded at once, 200 MB as RGB: few huge images or many small ones."""
+BATCH_PIXELS = 1 << 22
+"""Most pixels decoded at once for plain steps, 12 MB as RGB: memory that is used again need not be paged in again."""
+MODEL_BATCH_PIXELS = 1 << 26
+"""Most pixels decoded at once for a model, 200 MB as RGB: few huge images or many small ones."""
 
 ALIVE = 1 << 30
 
@@ -80,7 +82,7 @@ def read_rows(plan: Plan, shard: str, columns: Sequence[str], storage: Storage) 
     return pa.table(arrays, schema=pa.schema(fields))
 
 
-def batches(batch: Batch, rows: list[int]) -> Iterator[tuple[Batch, list[int]]]:
+def batches(batch: Batch, rows: list[int], most_pixels: int) -> Iterator[tuple[Batch, list[int]]]:
     """Cut a shard's rows into batches by number and by pixels; the cuts depend on the rows alone."""
     table = batch.table
     pixels = np.zeros(len(rows), np.int64)
@@ -89,7 +91,7 @@ def batches(batch: Batch, rows: list[int]) -> Iterator[tuple[Batch, list[int]]]:
         pixels = width * height
     start = 0
     while start < len(rows):
-        fitting = int(np.searchsorted(np.cumsum(pixels[start : start + BATCH_ROWS]), BATCH_PIXELS, side="right"))
+        fitting = int(np.searchsorted(np.cumsum(pixels[start : start + BATCH_ROWS]), most_pixels, side="right"))
         stop = start + max(1, min(fitting, BATCH_ROWS))
         yield Batch(table.slice(start, stop - start)), rows[start:stop]
         start = stop

@@ -13,17 +13,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from reinforced import compact, dataset, finish
+from reinforced import compact, dataset, description, finish, shards
 from reinforced.engine import Engine, Stage, make_engine
 from reinforced.errors import RunError
 from reinforced.lease import Lease
-from reinforced.operator import Resources, Source
+from reinforced.operator import Resources
 from reinforced.plan import Plan, Segment
 from reinforced.plan import plan as make_plan
-from reinforced.record import Record, StepCounts, read_records, record_path, sketch_path, status
+from reinforced.record import Record, StepCounts, sketch_path, status
 from reinforced.reduce import decide
 from reinforced.segment import Done, run_segment
-from reinforced.steps import ready
 from reinforced.storage import Storage
 
 
@@ -95,25 +94,33 @@ class _Run:
 
     def run(self) -> RunResult:
         start = time.perf_counter()
-        finish.refuse_other(self.plan, self.storage)
+        description.refuse_other(self.plan, self.storage)
         with self.engine, Lease(self.storage):
             if not self.plan.in_place:
                 compact.recover(self.plan.name, self.storage)
-            self.records, self.gone = open_records(self.plan, self.storage)
+            self.records, self.gone = shards.open_records(self.plan, self.storage)
             if not self.records:
                 raise RunError(f"{self.plan.source.name} found nothing to read; check its parameters")
             self._count_all()
             self._save_plan()
-            for segments, global_step in _phases(self.plan):
-                self._phase(segments, global_step)
+            description.claim(self.plan, self.storage)
+            self._make()
             self._finish()
             opened = dataset.open_dataset(self.plan.out)
             self._sinks(opened)
-            _forget(self.plan, self.gone, self.storage)
+            shards.forget(self.plan, self.records, self.gone, self.storage)
             result = RunResult(self.plan, opened, self.run_id, self.counts(), self.seconds)
             result.wall_s, result.shards_made = time.perf_counter() - start, len(self.made)
             self._save_metrics(result)
         return result
+
+    def _make(self) -> None:
+        """Run the phases. A step that decides otherwise than before may need rows that compaction has removed: those
+        shards are read from the source again, and the phases begin anew."""
+        for _ in range(2 * len(self.plan.segments) + 2):
+            if all(self._phase(segments, global_step) for segments, global_step in _phases(self.plan)):
+                return
+        raise AssertionError(f"the run of {self.plan.name} does not settle")
 
     def counts(self) -> dict[str, StepCounts]:
         """Add up every step's counts over the shards."""
@@ -124,14 +131,15 @@ class _Run:
                     totals[name].add(step.counts)
         return totals
 
-    def _phase(self, segments: list[Segment], global_step: Segment | None) -> None:
+    def _phase(self, segments: list[Segment], global_step: Segment | None) -> bool:
+        """Bring every shard through some segments and a global step; returns whether all shards can go on from here."""
         names = [step.name for segment in segments for step in segment.steps]
         title = " → ".join([self.plan.source.name, *names] if segments and segments[0].index == 0 else names)
         stages = [self._stage(segment) for segment in segments]
         self._through(title, stages, lambda r: self._pending(r, segments))
         if segments and segments[0].index == 0 and self.made and not self.plan.in_place:
             finish.refuse_shared_keys(self.records, self.storage)
-        if global_step is not None:
+        if global_step is not None and self._whole():
             assert global_step.global_step is not None
             name = global_step.global_step.name
             sketch = self._stage(global_step)
@@ -142,6 +150,10 @@ class _Run:
             self._count_all()
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
             self._check_failures(final=True)
+        return self._whole()
+
+    def _whole(self) -> bool:
+        return not any(status(self.plan, record).restart for record in self.records.values())
 
     def _stage(self, segment: Segment) -> Stage:
         title = ", ".join(step.name for step in segment.steps) or self.plan.source.name
@@ -196,9 +208,10 @@ class _Run:
         )
 
     def _finish(self) -> None:
+        description.drop_unfit(self.plan, self.records, self.storage)
         stage = Stage(functools.partial(_finish_stage, self.plan), Resources(), "finish")
         self._through("finish", [stage], functools.partial(compact.unfinished, self.plan))
-        finish.write_description(self.plan, self.records, self.run_id, self.storage)
+        description.write_description(self.plan, self.records, self.run_id, self.storage)
 
     def _sinks(self, opened: dataset.Dataset) -> None:
         for sink in self.plan.sinks:
@@ -230,39 +243,6 @@ class _Run:
             "steps": {n: asdict(c) | {"seconds": round(self.seconds.get(n, 0.0), 3)} for n, c in result.counts.items()},
         }
         self.storage.write(f"_runs/{self.run_id}/metrics.json", json.dumps(metrics, indent=1).encode())
-
-
-def open_records(plan: Plan, storage: Storage) -> tuple[dict[str, Record], list[Record]]:
-    """List the source's shards and find what is recorded of each; what no longer holds is forgotten.
-
-    A record whose layer file is missing or of another size is not trusted. Shards that the source no longer has are
-    returned apart.
-    """
-    found = read_records(storage, plan.name)
-    sizes = {layer: storage.listing(layer) for layer in plan.layers}
-    storage.clean([*plan.layers, "_runs/records/" + plan.name])
-    source: Source = ready(plan, plan.source)
-    records: dict[str, Record] = {}
-    for number, spec in enumerate(source.shards()):
-        name = spec["shard"] if plan.in_place else f"{number:05d}"
-        if plan.in_place:
-            mine = {*plan.layers, "verdicts"}
-            spec["layers"] = {layer: sha for layer, sha in spec["layers"].items() if layer not in mine}
-        record = found.get(name, Record(name, spec))
-        lost = {n for n, r in record.layers.items() if n in sizes and sizes[n].get(f"{name}.parquet") != r.bytes}
-        for layer in lost:
-            del record.layers[layer]
-        record.spec = spec
-        records[name] = record
-    return records, [found[name] for name in found.keys() - records.keys()]
-
-
-def _forget(plan: Plan, gone: Sequence[Record], storage: Storage) -> None:
-    """Remove the shards that the source no longer has; last, so that a run killed before finds them again."""
-    for record in gone:
-        for layer in record.layers:
-            storage.remove(f"{layer}/{record.shard}.parquet")
-        storage.remove(record_path(plan.name, record.shard))
 
 
 def _phases(plan: Plan) -> Iterator[tuple[list[Segment], Segment | None]]:

@@ -20,7 +20,7 @@ from reinforced.operator import Source
 from reinforced.pipeline import Step
 from reinforced.plan import Plan
 from reinforced.record import LayerRecord, Record, Status, StepRecord, record_path, removal, sketch_path, status
-from reinforced.rows import batches, read_fates, read_rows
+from reinforced.rows import BATCH_PIXELS, MODEL_BATCH_PIXELS, batches, read_fates, read_rows
 from reinforced.steps import StepRunner, measured, ready
 from reinforced.storage import Storage, Written
 
@@ -54,7 +54,8 @@ def _due(plan: Plan, index: int, shard: str, now: Status) -> list[Step] | None:
     """Return the steps that a pass must run, with the sketch of a global step that follows; None if there are none."""
     segment = plan.segments[index]
     restart = now.restart and index == 0
-    assert index == 0 or not now.restart, "the first segment runs before the others"
+    if now.restart and index > 0:
+        return None  # found out on the way; the driver sends the shard through the first segment again
     if segment.global_step:
         path = sketch_path(plan, segment.global_step.name, shard, now.fingerprints[segment.global_step.name])
         return None if Storage(plan.out).exists(path) else [segment.global_step]
@@ -91,7 +92,8 @@ class _Pass:
     def run(self) -> None:
         """Do the pass and commit it."""
         batch, rows = self._read() if self.fresh else self._reread()
-        for part, numbers in batches(batch, rows):
+        most = MODEL_BATCH_PIXELS if any(step.operator.alone for step in self.steps) else BATCH_PIXELS
+        for part, numbers in batches(batch, rows, most):
             part, numbers = self._walk(part, numbers)
             if numbers:
                 self.tables.append(part.table)

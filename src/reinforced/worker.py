@@ -26,14 +26,22 @@ def main(descriptor: int, threads: int) -> None:
             stage, shard = connection.recv()
         except EOFError:
             return
+        except Exception as error:  # an operator that this process cannot import
+            connection.send(_say(error))
+            continue
         function = stage or function
         assert function is not None
         try:
             answer = function(shard)
         except Exception as error:  # the driver says it, with what was kept
-            traceback.print_exc()
-            answer = f"{type(error).__name__}: {error}"
+            answer = _say(error)
         connection.send(answer)
+
+
+def _say(error: Exception) -> str:
+    if os.environ.get("REINFORCED_DEBUG"):
+        traceback.print_exc()
+    return f"{type(error).__name__}: {error}"
 
 
 def _die_with(driver: int) -> None:

@@ -19,18 +19,8 @@ from standard_table import standard_table
 
 from reinforced.batch import Batch
 from reinforced.columns import resolve
-from reinforced.operator import (
-    KINDS,
-    Filter,
-    Generator,
-    Global,
-    Operator,
-    Sink,
-    Source,
-    Transform,
-    find_operator,
-    operator_names,
-)
+from reinforced.operator import KINDS, Filter, Generator, Global, Operator, Sink, Source, Transform
+from reinforced.registry import find_operator, operator_names
 
 
 def importable() -> dict[str, type[Operator]]:

@@ -20,7 +20,8 @@ from reinforced.augment import Augment
 from reinforced.batch import Batch
 from reinforced.errors import RequestError
 from reinforced.images import decode, encode_png
-from reinforced.operator import Operator, find_operator
+from reinforced.operator import Operator
+from reinforced.registry import find_operator
 from reinforced.reinforcement import Reinforcement, pixel_crc
 from reinforced.teachers import Ensemble, parse_teacher
 
