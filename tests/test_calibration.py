@@ -13,7 +13,7 @@ from reinforced.calibration import calibrate, fit_temperature, held_out, held_ou
 from reinforced.dataset import Dataset
 from reinforced.errors import RequestError
 from reinforced.metrics import expected_calibration_error, negative_log_likelihood
-from reinforced.operator import find_operator
+from reinforced.registry import find_operator
 from reinforced.reinforcement import Reinforcement
 from reinforced.teachers import Ensemble, parse_teacher
 from reinforced.weights import greedy_soup

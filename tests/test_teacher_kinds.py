@@ -6,9 +6,11 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from safetensors.torch import save_file
 from small_teachers import Means, cnn
 
 from reinforced.errors import RequestError
+from reinforced.json_schema import pipeline_schema
 from reinforced.reinforcement import TeacherRecord
 from reinforced.teacher import Preprocessing
 from reinforced.teachers import KINDS, Ensemble, parse_teacher, prepared
@@ -262,6 +265,37 @@ def test_a_classifier_without_a_preprocessor_says_what_to_give(tmp_path: Path) -
     Ensemble([parse_teacher(spec | {"mean": [0.5] * 3, "std": [0.5] * 3})], (SIDE, SIDE))
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"resample": 3}, {"interpolation": "bicubic"}),
+        ({"size": {"shortest_edge": 40}}, {"size": (40, 40)}),
+        (
+            {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"height": 32, "width": 36}},
+            {"size": (36, 32)},
+        ),
+        ({"size": 48}, {"size": (48, 48)}),
+        ({"do_normalize": False}, {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}),
+    ],
+)
+def test_a_preprocessor_is_followed(changes: Spec, expected: Spec, tmp_path: Path) -> None:
+    spec, _ = transformers_teacher(tmp_path)
+    path = tmp_path / "vit" / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    found = parse_teacher(spec).load(torch.device("cpu")).preprocessing
+    usual = Preprocessing((SIDE, SIDE), "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    assert found == replace(usual, **expected)
+
+
+@pytest.mark.parametrize("changes", [{"do_rescale": False}, {"rescale_factor": 1 / 127.5}])
+def test_a_preprocessor_that_scales_otherwise_is_refused(changes: Spec, tmp_path: Path) -> None:
+    spec, _ = transformers_teacher(tmp_path)
+    path = tmp_path / "vit" / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(RequestError, match=r"does not scale pixels to 0\.\.1"):
+        parse_teacher(spec).load(torch.device("cpu"))
+
+
 def test_code_beside_a_model_is_not_run(tmp_path: Path) -> None:
     spec, _ = transformers_teacher(tmp_path)
     path = tmp_path / "vit" / "config.json"
@@ -318,3 +352,6 @@ def test_every_teacher_on_the_page_is_one_and_every_kind_is_on_it() -> None:
     shown = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
     assert {kind for given in shown for kind in KINDS if kind in given} == set(KINDS)
     assert all(parse_teacher(given).name for given in shown)
+    step = {"op": "reinforce", "draws": 1, "augment": {"size_px": 8}, "teachers": shown}
+    head = {"name": "page", "out": "page", "source": {"op": "read.digits"}}
+    jsonschema.validate(head | {"steps": [step]}, pipeline_schema())
