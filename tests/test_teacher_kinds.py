@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -222,12 +223,54 @@ def test_a_package_that_is_not_installed_is_named(kind: str, tmp_path: Path, mon
         ({"torchvision": "resnet18", "weights": "x", "preset": "IMAGENET"}, "did you mean 'IMAGENET1K_V1'"),
         ({"torchvision": "resnet18", "weights": "x", "arguments": {"clases": 3}}, "refuses arguments"),
         ({"open_clip": "ViT-B-32", "class_names": CLASSES}, "needs `weights`"),
+        ({"open_clip": "ViT-B-16-SigLIP", "class_names": CLASSES, "weights": "x"}, "lies on a hub"),
         ({"open_clip": "ViT-B-23", "class_names": CLASSES, "weights": "x"}, "cannot build it"),
     ],
 )
 def test_a_name_or_setting_the_library_does_not_know_is_refused(spec: Spec, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         parse_teacher(spec).load(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ({"hf_model_name": "bert"}, "lies on a hub"),
+        ({"hf_tokenizer_name": "x", "tokenizer_kwargs": {"trust_remote_code": True}}, r"\['trust_remote_code'\]"),
+    ],
+)
+def test_a_zero_shot_model_brings_no_code_and_fetches_nothing(text: Spec, message: str, tmp_path: Path) -> None:
+    spec, _ = open_clip_teacher(tmp_path)
+    path = tmp_path / "clip" / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["text_cfg"] |= text
+    path.write_text(json.dumps(config))
+    with pytest.raises(RequestError, match=message):
+        parse_teacher(spec).load(torch.device("cpu"))
+
+
+def test_a_zero_shot_models_own_tokenizer_is_read_from_its_folder(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    spec, _ = open_clip_teacher(tmp_path)
+    place = tmp_path / "clip"
+    words = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "a", "photo", "of", "cat", "dog"])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(place)
+    config = json.loads((place / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "nobody/nothing"
+    (place / "open_clip_config.json").write_text(json.dumps(config))
+    teacher = parse_teacher(spec)
+    assert str(place / "tokenizer.json") in teacher.files()
+    assert np.isfinite(Ensemble([teacher], (SIDE, SIDE), batch_size=2).logits(0, IMAGES)).all()
+    path = place / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoTokenizer": ["evil.T", "evil.T"]}}))
+    (place / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with contextlib.suppress(RequestError):
+        teacher.load(torch.device("cpu"))
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
 _TEXTS_AT_ONCE = 256
+_TOKENIZER_SETTINGS = {"clean", "strip_sep_token"}
+"""What a model's configuration may pass to its tokenizer; another, `trust_remote_code`, would run code beside it."""
 
 Lines = tuple[str, ...]
 
@@ -61,8 +63,11 @@ class OpenClipTeacher(Teacher):
 
     def files(self) -> tuple[str, ...]:
         """Return the model's files, and those of class names and templates if they are in files."""
-        folder = [str(Path(self.open_clip) / name) for name in _FOLDER_FILES] if self._is_folder else []
-        model = [*folder[: 1 if self.weights else 2], *files_of(self.weights)]
+        place, model = Path(self.open_clip), list(files_of(self.weights))
+        if self._is_folder:
+            text = {path.name for path in place.iterdir() if path.suffix in (".json", ".txt", ".model")}
+            names = [*sorted(text | {_FOLDER_FILES[0]}), *([] if self.weights else _FOLDER_FILES[1:])]
+            model = [*(str(place / name) for name in names), *model]
         return (*model, *(lines for lines in (self.class_names, self.templates) if isinstance(lines, str)))
 
     def load(self, device: device) -> Loaded:
@@ -75,9 +80,12 @@ class OpenClipTeacher(Teacher):
             raise RequestError(f"teacher {self.name} needs `weights`: {self.open_clip} is no folder with them")
         place = f"local-dir:{self.open_clip}" if self._is_folder else self.open_clip
         try:
-            module = open_clip.create_model(place, load_weights=False, pretrained_hf=False)
-            tokenizer = open_clip.get_tokenizer(place)
-        except (RuntimeError, ValueError, OSError, KeyError) as error:
+            settings = self._tokenizer_settings(open_clip.get_model_config(place) or {})
+            module = open_clip.create_model(place, load_weights=False, pretrained_image=False, pretrained_text=False)
+            tokenizer = open_clip.get_tokenizer(place, **settings)
+        except RequestError:
+            raise
+        except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
             raise RequestError(f"teacher {self.name}: open_clip cannot build it: {error}") from error
         fill(module, weights, f"open_clip's {self.name}")
         module = module.to(device).eval()
@@ -94,6 +102,18 @@ class OpenClipTeacher(Teacher):
     @property
     def _is_folder(self) -> bool:
         return Path(self.open_clip).is_dir()
+
+    def _tokenizer_settings(self, config: dict[str, Any]) -> dict[str, bool]:
+        """Return what its tokenizer must be told. Raises: RequestError when the text side is not in local files."""
+        text = config.get("text_cfg", {})
+        if text.get("hf_model_name") or (text.get("hf_tokenizer_name") and not self._is_folder):
+            raise RequestError(
+                f"teacher {self.name}: its text model or tokenizer lies on a hub, and nothing is downloaded: give a "
+                "local folder with the tokenizer's files, of a model whose text side is open_clip's own"
+            )
+        if refused := sorted(set(text.get("tokenizer_kwargs", {})) - _TOKENIZER_SETTINGS):
+            raise RequestError(f"teacher {self.name}: its configuration passes {refused} to the tokenizer")
+        return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
 
     def _class_embeddings(self, module: Module, tokenizer: Any, device: device) -> Tensor:
         import torch
