@@ -101,3 +101,17 @@ class DropHashed(Filter):
         numbers = [int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little") for key in batch.keys]
         unlucky = np.array(numbers) % self.one_in == 0
         return Verdicts(["unlucky" if u else None for u in unlucky], [float(n) for n in numbers])
+
+
+class NoWeights(Transform):
+    """Cannot load its model."""
+
+    layer: ClassVar[str] = "none"
+    reads: ClassVar[tuple[str | pa.Field, ...]] = ("key",)
+    writes: ClassVar[tuple[str | pa.Field, ...]] = (column("none", "bool", "Nothing."),)
+
+    def setup(self) -> None:
+        raise FileNotFoundError("weights.safetensors is not there")
+
+    def transform(self, batch: Batch) -> Columns:
+        return {"none": [True] * len(batch)}

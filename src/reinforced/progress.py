@@ -99,7 +99,9 @@ class PlainProgress(Progress):
         """Say what begins and how much of it is done already."""
         super().phase(title, shards, to_do)
         before = f", {shards - to_do} of them done before" if shards > to_do else ""
-        self._print(f"{title}: {shards} shards{before}")
+        self._print(
+            f"{title}: {shards} shards{before}" if to_do else f"{title}: nothing left to do in its {shards} shards"
+        )
 
     def shard(self, record: Record, seconds: Mapping[str, float]) -> None:
         """Say how far it is, from time to time and at the end."""

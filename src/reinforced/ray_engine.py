@@ -6,6 +6,7 @@ are sent again.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
@@ -96,7 +97,7 @@ class RayEngine(Engine):
         blocks = min(len(shards), max(200, 16 * int(self.total.get("CPU", 1))))
         data: ray.data.Dataset = ray.data.from_items([_pack(done) for done in shards], override_num_blocks=blocks)
         for stage, (least, most) in zip(stages, self._pools(stages, len(shards)), strict=True):
-            needs = stage.resources
+            needs, packed = stage.resources, ray.cloudpickle.dumps(stage)  # type: ignore[no-untyped-call]
             wants: dict[str, Any] = {
                 "num_cpus": needs.cpus,
                 "num_gpus": needs.gpus or None,
@@ -104,9 +105,13 @@ class RayEngine(Engine):
             }
             if stage.stateful:
                 pool = ray.data.ActorPoolStrategy(min_size=least, max_size=most)
-                data = data.map(cast(Any, _Worker), fn_constructor_args=(stage, sys.path), compute=pool, **wants)
+                data = data.map(
+                    cast(Any, _Worker), fn_constructor_args=(stage.title, packed, sys.path), compute=pool, **wants
+                )
             else:
-                data = data.map(_task(stage, sys.path), compute=ray.data.TaskPoolStrategy(size=most), **wants)
+                data = data.map(
+                    _task(stage.title, packed, sys.path), compute=ray.data.TaskPoolStrategy(size=most), **wants
+                )
         for row in data.iter_rows():
             if row["error"]:
                 raise RunError(f"{row['error']}. What was done is kept")
@@ -160,28 +165,38 @@ class RayEngine(Engine):
 class _Worker:
     """The one generic Ray worker: it is given a stage, which carries its operators as plain instances."""
 
-    def __init__(self, stage: Stage, path: list[str]) -> None:
-        self.work = _task(stage, path)
+    def __init__(self, title: str, packed: bytes, path: list[str]) -> None:
+        self.work = _task(title, packed, path)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return self.work(row)
 
 
-def _task(stage: Stage, path: list[str]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return the stage as a function on packed shards; errors come back as values: a retry would meet them too."""
+def _task(title: str, packed: bytes, path: list[str]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a stage as a function on packed shards; errors come back as values: a retry would meet them too."""
 
     def work(row: dict[str, Any]) -> dict[str, Any]:
-        import pyarrow as pa
-
-        sys.path.extend(p for p in path if p not in sys.path)
-        pa.set_cpu_count(max(1, int(stage.resources.cpus)))
+        if row["error"]:
+            return row
         shard = _unpack(row)
         try:
-            return row if row["error"] else _pack(stage.function(shard))
+            return _pack(_stage(packed, tuple(path)).function(shard))
         except Exception as error:
-            return row | {"error": f"shard {shard.record.shard} at {stage.title}: {type(error).__name__}: {error}"}
+            return row | {"error": f"shard {shard.record.shard} at {title}: {type(error).__name__}: {error}"}
 
     return work
+
+
+@functools.lru_cache(maxsize=16)
+def _stage(packed: bytes, path: tuple[str, ...]) -> Stage:
+    """Unpack a stage once per process, after the folders are known in which the driver finds a user's operators."""
+    import pyarrow as pa
+    from ray import cloudpickle
+
+    sys.path.extend(p for p in path if p not in sys.path)
+    stage: Stage = cloudpickle.loads(packed)
+    pa.set_cpu_count(max(1, int(stage.resources.cpus)))
+    return stage
 
 
 def _pack(done: Done) -> dict[str, Any]:
