@@ -17,17 +17,15 @@ from reinforced.reinforcement import METADATA_KEY, Reinforcement, pixel_crc
 from reinforced.teachers import AnyTeacher, Combination, Ensemble
 
 _HASHED_ONE_IN = 64
-_LISTS = ("classes", "rand_augment", "rand_augment_magnitude")
+_SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", "shares.list.element"]
+_COLUMNS = columns.layer_schemas()["reinforced"].fields
+_LEAVES = [f"{name}.list.element" if "[" in str(f.type) else name for name, f in _COLUMNS.items()]
 _PARQUET: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 9,
     "row_group_size": 65_536,
-    "use_dictionary": ["draw", "flip", *(f"{name}.list.element" for name in _LISTS)],
-    "column_encoding": {
-        "row": "DELTA_BINARY_PACKED",
-        "shares.list.element": "BYTE_STREAM_SPLIT",
-        **{f"crop_{side}": "BYTE_STREAM_SPLIT" for side in ("x", "y", "width", "height")},
-    },
+    "use_dictionary": [name for name in _LEAVES if name not in (*_SPREAD, "row", "pixel_crc")],
+    "column_encoding": dict.fromkeys(_SPREAD, "BYTE_STREAM_SPLIT") | {"row": "DELTA_BINARY_PACKED"},
     "write_statistics": ["draw", "row"],
 }
 

@@ -152,6 +152,22 @@ def test_another_pillow_is_warned_about(tmp_path: Path) -> None:
         EpochReader(path)
 
 
+def test_a_backend_that_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = str(write_dataset(tmp_path / "small"))
+    describe(path, backends=backends() | {"no-such-resizer": "2.0"})
+    with pytest.raises(RequestError, match=r"was made with no-such-resizer 2\.0, which is not installed"):
+        EpochReader(path)
+
+
+def test_a_layer_made_by_the_fast_backend_is_replayed_by_it(tmp_path: Path) -> None:
+    path = str(write_dataset(tmp_path / "fast", rows=[40], augment=AUGMENT | {"backend": "fast"}))
+    reader = EpochReader(path)
+    assert reader.reinforcement.backends.keys() == {"pillow", "simplejpeg", "torch"}
+    describe(path, augment=reader.reinforcement.augment.model_dump(mode="json") | {"backend": "exact"})
+    with pytest.raises(PixelMismatchError, match="the replayed pixels differ"):
+        EpochReader(path)
+
+
 @pytest.mark.parametrize("field", ["format_version", "transform_version"])
 def test_a_layer_of_a_newer_version_is_refused(tmp_path: Path, field: str) -> None:
     path = str(write_dataset(tmp_path / "small"))

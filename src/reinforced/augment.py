@@ -16,10 +16,15 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from reinforced import counter
-from reinforced.augmentation import Augmentation, Parameters, Settings
-from reinforced.geometry import HorizontalFlip, RandomResizedCrop
-from reinforced.images import ImageError, Pixels
-from reinforced.rand_augment import RandAugment
+from reinforced.augmentation import Augmentation, Parameters, Settings, ViewAugmentation
+from reinforced.auto_augment import AutoAugment
+from reinforced.blur import GaussianBlur
+from reinforced.colour import ColourJitter, Grayscale
+from reinforced.geometry import HorizontalFlip, RandomCrop, RandomResizedCrop
+from reinforced.images import Pixels
+from reinforced.rand_augment import RandAugment, TrivialAugment
+from reinforced.random_erasing import RandomErasing
+from reinforced.resize import Backend, resize
 
 TRANSFORM_VERSION = 1
 """Rises when the same parameters give other pixels, or the same seed other parameters."""
@@ -28,16 +33,29 @@ _MAX_SIDE_PX = 65_535
 
 
 class Augment(Settings):
-    """What is done to an image before the teachers see it: crop, resize, mirror, RandAugment, in that order."""
+    """What is done to an image before the teachers see it: crop, resize, then the others in the order given here."""
 
     size_px: Annotated[
         int | tuple[int, int], Field(description="Side, or [width, height], that crop or image is resized to.")
     ]
+    backend: Annotated[
+        Backend,
+        Field(description="What resizes: `exact` is Pillow; `fast` is PyTorch, in a fraction of the time."),
+    ] = "exact"
     random_resized_crop: Annotated[
         RandomResizedCrop | None, Field(description="Random crop; omitted: the whole image is resized.")
     ] = None
+    random_crop: Annotated[RandomCrop | None, Field(description="Random shift after padding the resized view.")] = None
     horizontal_flip: Annotated[HorizontalFlip | None, Field(description="Random mirroring.")] = None
     rand_augment: Annotated[RandAugment | None, Field(description="Random colour and geometry operations.")] = None
+    auto_augment: Annotated[AutoAugment | None, Field(description="A pair of operations from a learned policy.")] = None
+    trivial_augment: Annotated[TrivialAugment | None, Field(description="One operation of random strength.")] = None
+    colour_jitter: Annotated[
+        ColourJitter | None, Field(description="Random brightness, contrast, saturation and hue.")
+    ] = None
+    grayscale: Annotated[Grayscale | None, Field(description="Random loss of colour.")] = None
+    gaussian_blur: Annotated[GaussianBlur | None, Field(description="Random blur.")] = None
+    random_erasing: Annotated[RandomErasing | None, Field(description="A random box painted over.")] = None
 
     @field_validator("size_px")
     @classmethod
@@ -70,12 +88,14 @@ class Augment(Settings):
 
         Raises: ValueError for an image with a side longer than 65,535 px, more than the columns hold.
         """
-        width, height = (np.array(sides, np.int64).reshape(-1, 1) for sides in (widths, heights))
-        if len(keys) and max(width.max(), height.max()) > _MAX_SIDE_PX:
+        image = [np.array(sides, np.int64).reshape(-1, 1) for sides in (widths, heights)]
+        view = [np.full_like(image[0], side) for side in self.size]
+        if len(keys) and max(image[0].max(), image[1].max()) > _MAX_SIDE_PX:
             raise ValueError(f"an image with a side over {_MAX_SIDE_PX} px cannot be reinforced: resize it first")
         found: Parameters = {}
         for name, part in self.augmentations.items():
             draw = functools.partial(counter.words, seed, f"augment.{name}", keys, draws)
+            width, height = view if isinstance(part, ViewAugmentation) else image
             for column, values in part.draw(draw, width, height).items():
                 kind = part.outputs().field(column).type
                 element = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
@@ -87,23 +107,10 @@ class Augment(Settings):
 
         Raises: ImageError when the crop lies outside: this is not the image the row was drawn for.
         """
-        from PIL import Image
-
-        image = Image.fromarray(self._crop(pixels, row))
-        image = image.resize(self.size, Image.Resampling.BILINEAR)
-        if self.horizontal_flip is not None and row["flip"]:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if self.rand_augment is not None:
-            image = self.rand_augment.apply(image, row["rand_augment"], row["rand_augment_magnitude"])
+        if self.random_resized_crop is not None:
+            pixels = self.random_resized_crop.crop(pixels, row)
+        image = resize(pixels, self.size, self.backend)
+        for part in self.augmentations.values():
+            if isinstance(part, ViewAugmentation):
+                image = part.apply(image, row)
         return np.array(image)
-
-    def _crop(self, pixels: Pixels, row: Mapping[str, Any]) -> Pixels:
-        if self.random_resized_crop is None:
-            return pixels
-        x, y, width, height = (int(row[name]) for name in ("crop_x", "crop_y", "crop_width", "crop_height"))
-        if x + width > pixels.shape[1] or y + height > pixels.shape[0]:
-            raise ImageError(
-                f"crop {width}x{height} at ({x}, {y}) lies outside the {pixels.shape[1]}x{pixels.shape[0]} px image: "
-                "the image has changed since it was reinforced"
-            )
-        return np.ascontiguousarray(pixels[y : y + height, x : x + width])

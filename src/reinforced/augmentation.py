@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from reinforced import counter
 from reinforced.errors import nearest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Integers = npt.NDArray[np.int64]
 Parameters = dict[str, npt.NDArray[Any]]
@@ -34,7 +37,7 @@ class Settings(BaseModel):
 
 
 class Augmentation(Settings):
-    """One augmentation: how its parameters are drawn, stored and applied."""
+    """One augmentation: how its parameters are drawn and stored."""
 
     @abstractmethod
     def outputs(self) -> pa.Schema:
@@ -46,3 +49,16 @@ class Augmentation(Settings):
 
         `draw(count)` gives random words of shape (images, draws, count). Returns arrays of shape (images, draws, ...).
         """
+
+
+class ViewAugmentation(Augmentation):
+    """An augmentation of the resized view: `draw` is told the view's size, not the image's."""
+
+    @abstractmethod
+    def apply(self, image: Image, row: Mapping[str, Any]) -> Image:
+        """Change an RGB view by the parameters of one row; keeps its size."""
+
+
+def chosen(random_words: counter.U32, probability: float) -> npt.NDArray[np.bool_]:
+    """Return which words say yes: those below the probability in units of 2**-32."""
+    return random_words < np.uint64(round(probability * 2**32))

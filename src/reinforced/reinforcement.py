@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reinforced.augment import TRANSFORM_VERSION, Augment
 from reinforced.errors import RequestError
 from reinforced.images import Pixels
+from reinforced.resize import LIBRARIES, Backend
 from reinforced.teacher import Measured, Preprocessing, Teacher
 from reinforced.teachers import KINDS, Combination, Ensemble
 
@@ -76,7 +76,7 @@ class Reinforcement(BaseModel):
             )
         )
         return cls(
-            backends=backends(),
+            backends=backends(augment.backend),
             seed=seed,
             draws=draws,
             classes=ensemble.classes,
@@ -104,13 +104,22 @@ class Reinforcement(BaseModel):
         except ValidationError as error:
             raise RequestError(f"{where}: its description of the reinforcement is damaged: {error}") from error
 
-    def warn_of_other_backends(self, where: str) -> None:
-        """Warn when an image library here is not the version that made the layer: pixels may then differ."""
-        here = backends()
+    def check_backends(self, where: str) -> None:
+        """Warn when an image library here is not the version that made the layer: pixels may then differ.
+
+        Raises: RequestError when it is not installed at all.
+        """
         for name, made_with in self.backends.items():
-            if here.get(name) != made_with:
+            try:
+                here = _version(name)
+            except PackageNotFoundError as error:
+                raise RequestError(
+                    f"{where} was made with {name} {made_with}, which is not installed: its pixels cannot be made "
+                    f"without it; install {name}"
+                ) from error
+            if here != made_with:
                 warnings.warn(
-                    f"{where} was made with {name} {made_with}, here is {here.get(name, 'none')}: "
+                    f"{where} was made with {name} {made_with}, here is {here}: "
                     "pixels may differ from what the teachers saw; stored pixel hashes are checked",
                     stacklevel=3,
                 )
@@ -121,10 +130,13 @@ class _Versions(BaseModel):
     transform_version: int
 
 
-@functools.cache
-def backends() -> dict[str, str]:
-    """Return the versions of the libraries that decide on pixels."""
-    return {name: version(name) for name in ("pillow", "simplejpeg")}
+def backends(backend: Backend = "exact") -> dict[str, str]:
+    """Return the versions of the libraries that decide on the pixels of a backend."""
+    return {name: _version(name) for name in LIBRARIES[backend]}
+
+
+def _version(name: str) -> str:
+    return version(name).partition("+")[0]  # what follows tells PyTorch's builds apart, by the devices they know
 
 
 def pixel_crc(pixels: Pixels) -> int:

@@ -155,6 +155,19 @@ def test_a_batch_gives_a_column_for_every_output() -> None:
     assert {len(values) for values in added.values()} == {15}
 
 
+def test_every_augmentation_is_stored_in_the_layer_and_replays_from_it(tmp_path: Path) -> None:
+    names = [name for name in Augment.model_fields if name not in ("size_px", "backend")]
+    operator = reinforce(augment={"size_px": [12, 10]} | {name: {} for name in names}, draws=40)
+    table, made = samples(0, 4), Reinforcement.parse(operator.metadata(), "here")
+    pq.write_table(operator(table), tmp_path / "layer.parquet", **operator.parquet)
+    rows = pq.read_table(tmp_path / "layer.parquet").to_pylist()
+    hashed = [(i, row) for i, row in enumerate(rows) if row["pixel_crc"] is not None]
+    assert len(hashed) >= 2
+    for i, row in hashed:
+        pixels = made.augment.apply(decode(table.column("image")[i // 40].as_py()), row)
+        assert pixel_crc(pixels) == row["pixel_crc"]
+
+
 def test_the_layer_is_written_with_the_encodings_it_asks_for(tmp_path: Path) -> None:
     operator = reinforce()
     table = operator(samples(0, 6))
