@@ -14,7 +14,7 @@ from reinforced.batch import Batch
 from reinforced.errors import RequestError
 from reinforced.operator import Columns, Transform
 from reinforced.reinforcement import METADATA_KEY, Reinforcement, pixel_crc
-from reinforced.teachers import AnyTeacher, Ensemble
+from reinforced.teachers import AnyTeacher, Combination, Ensemble
 
 _HASHED_ONE_IN = 64
 _SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", "shares.list.element"]
@@ -34,7 +34,7 @@ class Reinforce(Transform):
     """Store, for each of `draws` augmentations of an image, its parameters and the teachers' sparse probabilities.
 
     The student then replays the augmentation bit for bit and learns from the stored probabilities at no cost (Faghri et
-    al. 2023, *Reinforce Data, Multiply Impact*). Probabilities are the weighted mean over the teachers.
+    al. 2023, *Reinforce Data, Multiply Impact*). `combine` says how several teachers' answers become one.
     """
 
     layer: ClassVar[str] = "reinforced"
@@ -52,11 +52,10 @@ class Reinforce(Transform):
     draws: Annotated[int, Field(ge=1, le=65_535, description="Reinforcements of each image.")]
     augment: Annotated[Augment, Field(description="What is done to the image before the teachers see it.")]
     teachers: Annotated[tuple[AnyTeacher, ...], Field(min_length=1, description="The networks asked, at least one.")]
+    combine: Annotated[Combination, Field(description="Mean, or the most confident teacher for each view.")] = "mean"
+    label_classes: Annotated[int | None, Field(ge=1, description="Classes the teachers must know, if given.")] = None
     top_k: Annotated[int, Field(ge=1, description="Classes stored for each; the others share the tail.")] = 10
-    precision: Annotated[
-        float,
-        Field(gt=0, lt=1, description="Largest total variation distance of stored probabilities from the teachers'."),
-    ] = 1e-3
+    precision: Annotated[float, Field(gt=0, lt=1, description="Largest total variation error when stored.")] = 1e-3
     batch_size: Annotated[int, Field(ge=1, description="Images the teachers are asked about at once.")] = 64
     seed: Annotated[int, Field(description="Seed of the augmentations.")] = 0
 
@@ -90,8 +89,9 @@ class Reinforce(Transform):
 
     def setup(self) -> None:
         """Load the teachers. Raises: RequestError when top_k is more than the classes they know."""
-        cpus, gpus = max(1, int(self.resources.cpus)), self.resources.gpus
-        self._loaded = Ensemble(self.teachers, self.augment.size, batch_size=self.batch_size, cpus=cpus, gpus=gpus)
+        hardware: Any = {"cpus": max(1, int(self.resources.cpus)), "gpus": self.resources.gpus}
+        asked: Any = {"combine": self.combine, "classes": self.label_classes, "batch_size": self.batch_size}
+        self._loaded = Ensemble(self.teachers, self.augment.size, **asked, **hardware)
         if (classes := self._loaded.classes) < self.top_k:
             raise RequestError(f"reinforce: top_k {self.top_k} is more than the {classes} classes the teachers know")
 

@@ -10,7 +10,7 @@ from reinforced.models import mlp
 from reinforced.operators.read.digits import ReadDigits
 from reinforced.pipeline import load
 from reinforced.teachers import Ensemble
-from reinforced.weight_files import read_weights
+from reinforced.weight_files import read_file
 
 
 def test_the_mlp_takes_images_as_they_are_and_has_the_size_it_names() -> None:
@@ -27,7 +27,7 @@ def test_naming_a_model_does_not_import_torch() -> None:
 def test_the_committed_teachers_stay_under_one_megabyte_and_know_the_digits() -> None:
     plan = load("quickstart")
     teachers = next(step for step in plan.steps if step.name == "reinforce").operator.teachers  # type: ignore[attr-defined]
-    assert sum(len(read_weights(teacher.weights)) for teacher in teachers) < 1_000_000
+    assert sum(len(read_file(teacher.weights)) for teacher in teachers) < 1_000_000
     assert len({teacher.content_hash() for teacher in teachers}) == len(teachers) == 3
     source = ReadDigits(shard_rows=1797)
     rows = Batch(source.read(next(source.shards())))

@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[str, list[str]]] = {
     ),
     "weights that are nowhere": (
         STEP + "{op: reinforce, draws: 2, augment: {size_px: 8}, teachers: [{torch_export: no.pt2}]}\n",
-        ["p.yaml:5: reinforce: weights 'no.pt2' are not there"],
+        ["p.yaml:5: reinforce: the file 'no.pt2' is not there"],
     ),
     # Interpolation.
     "interpolation to nothing": (

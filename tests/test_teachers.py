@@ -15,8 +15,10 @@ from safetensors.torch import save_file
 from small_teachers import cnn
 
 from reinforced.errors import RequestError
-from reinforced.teachers import Ensemble, FactoryTeacher, TorchExportTeacher, parse_teacher
-from reinforced.weight_files import read_weights
+from reinforced.teacher_kinds.factory import FactoryTeacher
+from reinforced.teacher_kinds.torch_export import TorchExportTeacher
+from reinforced.teachers import Ensemble, parse_teacher
+from reinforced.weight_files import read_file
 
 CNN = {"factory": "small_teachers.cnn", "arguments": {"width": 4}}
 IMAGES = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), np.uint8)
@@ -88,10 +90,10 @@ def test_safetensors_and_exported_programs_give_what_their_network_gives(tmp_pat
 
 def test_weights_come_from_a_url_and_from_the_package(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(b"weights")
-    assert read_weights(f"file://{tmp_path}/w") == b"weights"
-    assert b"layer: reinforced" in read_weights("package:schemas/reinforced.yaml")
+    assert read_file(f"file://{tmp_path}/w") == b"weights"
+    assert b"layer: reinforced" in read_file("package:schemas/reinforced.yaml")
     with pytest.raises(RequestError, match="inside the package"):
-        read_weights("package:../secrets")
+        read_file("package:../secrets")
 
 
 def test_teachers_of_different_classes_are_not_averaged() -> None:
@@ -109,11 +111,11 @@ def test_a_teacher_that_answers_nan_is_named() -> None:
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        (CNN | {"weights": "nowhere.safetensors"}, r"'nowhere.safetensors' are not there"),
-        ({"torch_export": "nowhere.pt2"}, r"'nowhere.pt2' are not there"),
+        (CNN | {"weights": "nowhere.safetensors"}, r"'nowhere.safetensors' is not there"),
+        ({"torch_export": "nowhere.pt2"}, r"'nowhere.pt2' is not there"),
         ({"factory": "small_teachers.cn"}, "cannot be imported"),
         ({"factory": "cnn"}, "cannot be imported"),
-        (CNN | {"weights": "package:schemas/samples.yaml"}, "do not fit"),
+        (CNN | {"weights": "package:schemas/samples.yaml"}, "no named tensors"),
         ({"torch_export": "package:schemas/samples.yaml"}, "no exported program"),
     ],
 )
@@ -179,3 +181,20 @@ def test_a_pickle_hidden_in_an_exported_program_is_not_executed(tmp_path: Path, 
 def test_kinds_parse_to_their_classes() -> None:
     assert isinstance(parse_teacher(CNN), FactoryTeacher)
     assert isinstance(parse_teacher({"torch_export": "x"}), TorchExportTeacher)
+
+
+def test_the_most_confident_teacher_answers_for_each_image() -> None:
+    colours, network = MEANS | {"temperature": 0.05}, CNN | {"arguments": {"classes": 3}, "temperature": 0.05}
+    images = IMAGES.copy()
+    images[:5, ..., 0] = 255  # red, of which the first teacher is sure
+    asked = ensemble(colours, network, combine="most_confident").probabilities(images)
+    first, second = ensemble(colours).probabilities(images), ensemble(network).probabilities(images)
+    chosen = first.max(axis=1) >= second.max(axis=1)
+    assert 0 < chosen.sum() < len(chosen), "each is the surest somewhere"
+    np.testing.assert_array_equal(asked, np.where(chosen[:, None], first, second))
+
+
+def test_teachers_of_other_classes_than_the_labels_are_refused() -> None:
+    assert ensemble(MEANS, classes=3).classes == 3
+    with pytest.raises(RequestError, match=r"Means 3, the labels have 10 classes; `labels` maps"):
+        ensemble(MEANS, classes=10)

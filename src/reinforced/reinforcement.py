@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,7 +15,8 @@ from reinforced.augment import TRANSFORM_VERSION, Augment
 from reinforced.errors import RequestError
 from reinforced.images import Pixels
 from reinforced.resize import LIBRARIES, Backend
-from reinforced.teachers import Ensemble
+from reinforced.teacher import Measured, Preprocessing, Teacher
+from reinforced.teachers import KINDS, Combination, Ensemble
 
 FORMAT_VERSION = 1
 METADATA_KEY = "reinforcement"
@@ -24,12 +26,25 @@ METADATA_KEY = "reinforcement"
 class TeacherRecord(BaseModel):
     """Who taught: enough to tell whether another run asked the same network in the same way."""
 
+    kind: str = ""
     name: str
     sha256: str
+    size: tuple[int, int] | None = None
+    interpolation: str = "bilinear"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     temperature: float
+    labels: dict[str, Any] | None = None
     weight: float
+    measured: Measured | None = None
+
+    @classmethod
+    def of(cls, teacher: Teacher, sha256: str, preprocessing: Preprocessing) -> TeacherRecord:
+        """Describe a teacher whose network takes its pixels in this way."""
+        stated = {name: getattr(teacher, name) for name in ("name", "temperature", "weight", "measured")}
+        kind = next(kind for kind, found in KINDS.items() if isinstance(teacher, found))
+        labels = teacher.labels.model_dump(mode="json") if teacher.labels else None
+        return cls(kind=kind, sha256=sha256, labels=labels, **stated, **asdict(preprocessing))
 
 
 class Reinforcement(BaseModel):
@@ -47,6 +62,7 @@ class Reinforcement(BaseModel):
     steps: int
     augment: Augment
     teachers: tuple[TeacherRecord, ...]
+    combine: Combination = "mean"
 
     @classmethod
     def of(
@@ -54,11 +70,10 @@ class Reinforcement(BaseModel):
     ) -> Reinforcement:
         """Describe what these teachers and this configuration make."""
         teachers = tuple(
-            TeacherRecord(
-                sha256=sha256,
-                **{f: getattr(t, f) for f in TeacherRecord.model_fields if f != "sha256"},
+            TeacherRecord.of(teacher, sha256, preprocessing)
+            for teacher, sha256, preprocessing in zip(
+                ensemble.teachers, ensemble.hashes, ensemble.preprocessing, strict=True
             )
-            for t, sha256 in zip(ensemble.teachers, ensemble.hashes, strict=True)
         )
         return cls(
             backends=backends(augment.backend),
@@ -69,6 +84,7 @@ class Reinforcement(BaseModel):
             steps=steps,
             augment=augment,
             teachers=teachers,
+            combine=ensemble.combine,
         )
 
     @classmethod

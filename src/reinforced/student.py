@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from reinforced.dataset import Dataset
-    from reinforced.teachers import Teacher
+    from reinforced.teacher import Teacher
 
 Result = dict[str, Any]
 HARD, SMOOTHED, REINFORCED = "hard labels", "label smoothing 0.1", "reinforced"
@@ -159,7 +159,7 @@ def chosen_rows(dataset: Dataset, split: str, part: str, count: int | None = Non
                 found.append((hash64(key), shard, row, label))
     if not found or (count is not None and len(found) < count):
         raise RequestError(
-            f"the student needs {count or 'some'} labelled images whose {split} is '{part}', {dataset.path} has "
+            f"this needs {count or 'some'} labelled images whose {split} is '{part}', {dataset.path} has "
             f"{len(found)}; it has {split}: {', '.join(sorted(map(str, parts))[:10])}"
         )
     return [(shard, row, label) for _, shard, row, label in sorted(sorted(found)[:count], key=lambda f: f[1:3])]
