@@ -7,24 +7,11 @@ import torch
 from reinforced_dataset import write_dataset
 from rich.console import Console
 
+from reinforced.comparison import HARD, REINFORCED, SMOOTHED, spread, student_table
 from reinforced.dataset import open_dataset
 from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
-from reinforced.student import (
-    HARD,
-    REINFORCED,
-    SMOOTHED,
-    Schedule,
-    Views,
-    chosen_rows,
-    clean_images,
-    compare,
-    predict,
-    spread,
-    stored_views,
-    student_table,
-    train,
-)
+from reinforced.student import Schedule, Views, chosen_rows, clean_images, compare, predict, stored_views, train
 
 FAST = Schedule(steps=150, batch_size=32, hidden=8, learning_rate=0.01, seeds=2)
 

@@ -58,7 +58,7 @@ class EvaluateStudent(Sink):
 
     def finish(self, dataset: Dataset) -> None:
         """Train and compare the students, and write the result. Raises: RequestError when images are missing."""
-        from reinforced import student
+        from reinforced import comparison, student
         from reinforced.epoch import EpochReader
 
         reader = EpochReader(dataset, layer=self.layer_name, shuffle=False)
@@ -71,7 +71,7 @@ class EvaluateStudent(Sink):
         arms = student.compare(views, test_pixels, test_labels, schedule)
         seconds = student.seconds_per_epoch(reader, self.batch_size)
         for arm in arms:
-            arm["seconds_per_epoch"] = seconds["stored" if arm["arm"] == student.REINFORCED else "plain"]
+            arm["seconds_per_epoch"] = seconds["stored" if arm["arm"] == comparison.REINFORCED else "plain"]
         result = {
             "student": f"MLP-{self.hidden}",
             "train_images": len(train_rows),

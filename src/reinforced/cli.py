@@ -112,7 +112,7 @@ def _summarize(result: RunResult) -> None:
     show([funnel_table(steps, result.seconds)])
     scores = evaluation(dataset)
     if scores:
-        from reinforced.student import student_table
+        from reinforced.comparison import student_table
 
         show([student_table(scores)])
     made = f"{result.shards_made} of {len(dataset.shards)} shards made now"

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from reinforced.comparison import HARD, Result, seen, spread
 from reinforced.dataset import Dataset
 from reinforced.images import ImageError, Pixels, decode, encode_png
 from reinforced.record import StepCounts
-from reinforced.reinforcement import METADATA_KEY
-from reinforced.student import HARD, Result, seen, spread
 
 if TYPE_CHECKING:
     from reinforced.epoch import Sample
@@ -83,7 +82,7 @@ def render_report(dataset: Dataset, funnel: Mapping[str, StepCounts], evaluation
         size=sum(size for shard in dataset.shards for size, _ in shard.files.values()),
         gallery=gallery(dataset, names),
         examples=[(layer, examples(dataset, layer, names)) for layer in _reinforced_layers(dataset)],
-        draws=sum(json.loads(dataset.metadata(n)[METADATA_KEY])["draws"] for n in _reinforced_layers(dataset)),
+        draws=sum(dataset.description["layers"][name]["draws"] for name in _reinforced_layers(dataset)),
         evaluation=evaluation,
         deltas=deltas(evaluation) if evaluation else {},
         diagrams=diagrams(evaluation) if evaluation else [],
@@ -187,7 +186,12 @@ def _spread_out(sure: npt.NDArray[np.floating[Any]], labels: Sequence[int]) -> l
 
 
 def _reinforced_layers(dataset: Dataset) -> list[str]:
-    return [name for name in dataset.layers if METADATA_KEY in dataset.metadata(name)]
+    drawn = [name for name in dataset.layers if dataset.description["layers"][name]["draws"]]
+    if not drawn:
+        return []
+    from reinforced.reinforcement import METADATA_KEY
+
+    return [name for name in drawn if METADATA_KEY in dataset.metadata(name)]
 
 
 def _pictures(data: bytes | None, key: str) -> Sequence[Picture]:

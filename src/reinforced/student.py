@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from reinforced import sparse
 from reinforced.augment import Augment
+from reinforced.comparison import HARD, REINFORCED, SMOOTHED, Result
 from reinforced.counter import hash64
 from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
@@ -32,14 +33,11 @@ from reinforced.metrics import (
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from torch import Tensor, nn
 
     from reinforced.dataset import Dataset
     from reinforced.teacher import Teacher
 
-Result = dict[str, Any]
-HARD, SMOOTHED, REINFORCED = "hard labels", "label smoothing 0.1", "reinforced"
 SMOOTHING = 0.1
 
 
@@ -224,34 +222,6 @@ def teacher_score(teachers: Sequence[Teacher], pixels: Pixels, labels: Labels) -
 
     ensemble = Ensemble(teachers, (pixels.shape[2], pixels.shape[1]))
     return score([ensemble.probabilities(pixels)], labels)
-
-
-def student_table(result: Result) -> Table:
-    """Lay out an evaluation for the terminal: a row an arm and, as a line of honesty, one for the teachers."""
-    from rich.table import Table
-
-    table = Table(title=f"{result['student']}, {result['train_images']} images, {result['test_images']} test images")
-    for title in ("trained on", "accuracy", "calibration error", "log loss", "s / epoch"):
-        table.add_column(title, justify="left" if title == "trained on" else "right")
-    teacher = [{"arm": "the teachers themselves", **result["teacher"]}] if result["teacher"] else []
-    for arm in [*result["arms"], *teacher]:
-        seconds = f"{arm['seconds_per_epoch']:.2f}" if "seconds_per_epoch" in arm else "–"
-        cells = [f"{spread(arm[name], 100)} %" for name in ("accuracy", "ece")]
-        style = "bold" if arm["arm"] == REINFORCED else "dim" if arm in teacher else None
-        table.add_row(arm["arm"], *cells, spread(arm["nll"], digits=3), seconds, style=style)
-    table.caption = f"{len(result['arms'][0]['accuracy'])} seeds, mean ± standard deviation; {seen(result)}"
-    return table
-
-
-def spread(values: Sequence[float], factor: float = 1, digits: int = 1) -> str:
-    """Write the mean of some measurements, with their standard deviation where there is more than one."""
-    mean = f"{factor * np.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {factor * np.std(values, ddof=1):.{digits}f}"
-
-
-def seen(result: Result) -> str:
-    """Say which images the teachers learned from, as far as anybody stated it."""
-    return f"the teachers saw {result['teacher_saw'] or 'images that nobody named'}"
 
 
 def _seconds(work: Callable[[], None]) -> float:
