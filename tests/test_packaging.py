@@ -23,7 +23,7 @@ PARTS = ("src", "operators", "pipelines", "schemas", "pyproject.toml", "README.m
 LIST = """
 import json, reinforced
 from reinforced.columns import layer_schemas
-from reinforced.operator import find_operator, operator_names
+from reinforced.registry import find_operator, operator_names
 from reinforced.pipeline import load, recipes
 for name in operator_names():
     find_operator(name)
