@@ -59,7 +59,7 @@ def sink_shard(plan: Plan, name: str, done: Done) -> Done:
     paths = operator.write(shard.name, opened.read_shard(shard.name)) if operator.writes_shards else []
     done.record.sinks[name] = [fingerprint, plan.identities[name], *paths]
     Storage(plan.out).write(record_path(plan.name, shard.name), done.record.dump())
-    return Done(done.record, done.seconds, True)
+    return done
 
 
 def written_by(plan: Plan, sink: str, records: Iterable[Record]) -> set[str]:
