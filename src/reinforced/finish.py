@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 
@@ -47,10 +48,17 @@ def refuse_shared_keys(records: Mapping[str, Record], storage: Storage) -> None:
         )
 
 
-def sink_shard(plan: Plan, name: str, done: Done) -> Done:
+@functools.lru_cache(maxsize=1)
+def _opened(path: str, run_id: str) -> Dataset:
+    """Open the dataset once per worker and run: its description is as long as it has shards."""
+    assert run_id
+    return open_dataset(path)
+
+
+def sink_shard(plan: Plan, name: str, run_id: str, done: Done) -> Done:
     """Write a shard to a sink, unless the same content went there before."""
     sink = next(step for step in plan.sinks if step.name == name)
-    opened = open_dataset(plan.out)
+    opened = _opened(plan.out, run_id)
     shard = next(s for s in opened.shards if s.name == done.record.shard)
     fingerprint = digest([plan.identities[name], {layer: f[1] for layer, f in shard.files.items()}])
     if done.record.sinks.get(name, [""])[0] == fingerprint:

@@ -215,7 +215,11 @@ class _Run:
 
     def _sinks(self, opened: dataset.Dataset) -> None:
         for sink in self.plan.sinks:
-            stage = Stage(functools.partial(_sink_stage, self.plan, sink.name), sink.operator.resources, sink.name)
+            stage = Stage(
+                functools.partial(finish.sink_shard, self.plan, sink.name, self.run_id),
+                sink.operator.resources,
+                sink.name,
+            )
             before = finish.written_by(self.plan, sink.name, [*self.records.values(), *self.gone])
             self._through(sink.name, [stage], lambda _: True)
             finish.take_back(before - finish.written_by(self.plan, sink.name, self.records.values()))
@@ -276,7 +280,3 @@ def _segment_stage(plan: Plan, index: int, done: Done) -> Done:
 
 def _finish_stage(plan: Plan, done: Done) -> Done:
     return Done(compact.finish_shard(plan, done.record), done.seconds, done.worked)
-
-
-def _sink_stage(plan: Plan, sink: str, done: Done) -> Done:
-    return finish.sink_shard(plan, sink, done)
