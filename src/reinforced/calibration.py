@@ -113,16 +113,16 @@ def held_out(
 
     Raises: RequestError when there are none, or when a label is not one of the classes.
     """
-    from reinforced import student
+    from reinforced import views
 
-    rows = student.chosen_rows(dataset, split, part)
-    labels = np.array([label for _, _, label in rows])
+    rows = views.chosen_rows(dataset, split, part)
+    labels = np.array([row.label for row in rows])
     if classes is not None and not 0 <= labels.min() <= labels.max() < classes:
         raise RequestError(
             f"the teachers know {classes} classes, {dataset.path} has labels {labels.min()} to {labels.max()} where "
             f"{split} is '{part}': `labels` maps a teacher's classes to them"
         )
-    return student.clean_images(dataset, rows, size_px), labels
+    return views.clean_images(dataset, rows, size_px), labels
 
 
 def _measured(part: str, answers: Floats, labels: Labels) -> Measured:
