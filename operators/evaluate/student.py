@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
@@ -52,9 +51,7 @@ class EvaluateStudent(Sink):
     steps: Annotated[int, Field(gt=0, description="Training steps of each student.")] = 2000
     batch_size: Annotated[int, Field(gt=0, description="Views in a step.")] = 128
     seeds: Annotated[int, Field(gt=0, description="Students trained in each arm.")] = 3
-    optimizer: Annotated[
-        Literal["adam", "sgd"], Field(description="Adam, or SGD with Nesterov momentum 0.9.")
-    ] = "adam"
+    optimizer: Annotated[Literal["adam", "sgd"], Field(description="Adam, or SGD with Nesterov momentum 0.9.")] = "adam"
     learning_rate: Annotated[float, Field(gt=0, description="First learning rate; it falls linearly.")] = 0.003
     weight_decay: Annotated[float, Field(ge=0, description="L2 penalty on the weights.")] = 0.0
     split: Annotated[str, Field(description="Column that says which part an image belongs to.")] = "split"
@@ -87,18 +84,11 @@ class EvaluateStudent(Sink):
         from reinforced.epoch import EpochReader
 
         reader = EpochReader(dataset, layer=self.layer_name, shuffle=False)
-        size = reader.reinforcement.augment.size
         train_rows = views.chosen_rows(dataset, self.split, self.train, self.images)
         test_rows = views.chosen_rows(dataset, self.split, self.test, self.test_images)
         found = views.stored_views(reader, train_rows, min(self.draws or reader.draws, reader.draws))
-        held_out = scoring.HeldOut(
-            views.clean_images(dataset, test_rows, size),
-            np.array([row.label for row in test_rows]),
-            [row.key for row in test_rows],
-            self.corruptions,
-            self.severities,
-            self.seed,
-        )
+        corrupted = {"corruptions": self.corruptions, "severities": self.severities, "seed": self.seed}
+        held_out = views.held_out(dataset, test_rows, reader.reinforcement.augment.size, **corrupted)
         schedule = self._schedule()
         arms = student.evaluate(found.lessons(), held_out, schedule)
         seconds = throughput.seconds_per_epoch(reader, self.batch_size)
@@ -112,8 +102,6 @@ class EvaluateStudent(Sink):
             "test_images": len(test_rows),
             "draws": len(found.labels) // len(train_rows),
             "steps": self.steps,
-            "corruptions": self.corruptions,
-            "severities": self.severities,
             "arms": arms,
             "teacher": combined,
             "teachers": alone,

@@ -115,14 +115,14 @@ def held_out(
     """
     from reinforced import views
 
-    rows = views.chosen_rows(dataset, split, part)
-    labels = np.array([row.label for row in rows])
+    found = views.held_out(dataset, views.chosen_rows(dataset, split, part), size_px)
+    labels = found.labels
     if classes is not None and not 0 <= labels.min() <= labels.max() < classes:
         raise RequestError(
             f"the teachers know {classes} classes, {dataset.path} has labels {labels.min()} to {labels.max()} where "
             f"{split} is '{part}': `labels` maps a teacher's classes to them"
         )
-    return views.clean_images(dataset, rows, size_px), labels
+    return found.pixels, labels
 
 
 def _measured(part: str, answers: Floats, labels: Labels) -> Measured:

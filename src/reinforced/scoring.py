@@ -49,7 +49,11 @@ class HeldOut:
         for name in self.corruptions:
             for severity in self.severities:
                 pairs = zip(self.pixels, self.keys, strict=True)
-                yield name, severity, np.stack([corrupt(p, name, severity, key=key, seed=self.seed) for p, key in pairs])
+                yield (
+                    name,
+                    severity,
+                    np.stack([corrupt(p, name, severity, key=key, seed=self.seed) for p, key in pairs]),
+                )
 
 
 def score(predictors: Mapping[str, Sequence[Predictor]], held_out: HeldOut) -> list[Result]:

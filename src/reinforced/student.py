@@ -61,7 +61,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Lessons:
-    """What an arm learns from: views, uint8 (views, height, width, 3), and the probabilities wanted, (views, classes)."""
+    """What an arm learns from: uint8 (views, height, width, 3) and the probabilities wanted, (views, classes)."""
 
     pixels: Pixels
     targets: npt.NDArray[np.float32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
 from reinforced.images import Pixels, decode
 from reinforced.metrics import Floats, Labels
+from reinforced.scoring import HeldOut
 from reinforced.student import Lessons
 
 SMOOTHING = 0.1
@@ -109,3 +110,9 @@ def clean_images(dataset: Dataset, rows: Sequence[Row], size: tuple[int, int]) -
         encoded = dataset.read_shard(dataset.shards[shard].name, ["image"]).column("image")
         images.extend(resize.apply(decode(encoded[row.row].as_py()), {}) for row in rows if row.shard == shard)
     return np.stack(images)
+
+
+def held_out(dataset: Dataset, rows: Sequence[Row], size: tuple[int, int], **corrupted: Any) -> HeldOut:
+    """Return some samples to score on, whole at (width, height) px; `corrupted` are further fields of `HeldOut`."""
+    labels, keys = np.array([row.label for row in rows]), [row.key for row in rows]
+    return HeldOut(clean_images(dataset, rows, size), labels, keys, **corrupted)
