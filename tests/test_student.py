@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -61,9 +63,8 @@ def test_other_arms_than_those_of_a_dataset_can_be_compared() -> None:
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_residual_network_can_be_the_student(optimizer: str) -> None:
     views = two_kinds(40, wrong=0)
-    small = Schedule(
-        25, 16, learning_rate=0.01, seeds=1, student="resnet8", arguments={"width": 4}, optimizer=optimizer
-    )  # type: ignore[arg-type]
+    network: Any = {"student": "resnet8", "arguments": {"width": 4}, "optimizer": optimizer}
+    small = Schedule(25, 16, learning_rate=0.01, seeds=1, **network)
     (arm,) = evaluate({HARD: views.lessons()[HARD]}, held_out(views), small)
     assert arm["accuracy"][0] > 0.8
     assert small.name == "ResNet-8"

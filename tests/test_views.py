@@ -20,7 +20,7 @@ def test_every_arm_is_taught_probabilities_of_its_own() -> None:
 
 def test_a_label_the_teachers_do_not_know_is_said_before_training() -> None:
     with pytest.raises(RequestError, match="the teachers know 3 classes, the training images have labels 0 to 3"):
-        Views(np.zeros((2, 2, 2, 3), np.uint8), np.array([0, 3]), np.zeros((2, 3), np.float32))
+        Views(np.zeros((2, 2, 2, 3), np.uint8), np.array([0, 3]), np.zeros((2, 3), np.float32)).lessons()
 
 
 def test_replayed_views_are_the_loaders_and_skip_rows_that_were_dropped(tmp_path: Path) -> None:

@@ -48,12 +48,9 @@ class HeldOut:
         """Yield (corruption, severity, images), all images under one corruption at one severity at a time."""
         for name in self.corruptions:
             for severity in self.severities:
-                pairs = zip(self.pixels, self.keys, strict=True)
-                yield (
-                    name,
-                    severity,
-                    np.stack([corrupt(p, name, severity, key=key, seed=self.seed) for p, key in pairs]),
-                )
+                images = zip(self.pixels, self.keys, strict=True)
+                made = [corrupt(pixels, name, severity, key=key, seed=self.seed) for pixels, key in images]
+                yield name, severity, np.stack(made)
 
 
 def score(predictors: Mapping[str, Sequence[Predictor]], held_out: HeldOut) -> list[Result]:

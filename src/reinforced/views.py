@@ -32,17 +32,17 @@ class Views:
     labels: Labels
     teacher: npt.NDArray[np.float32]
 
-    def __post_init__(self) -> None:
-        """Check that the labels are classes the teachers know."""
+    def lessons(self) -> dict[str, Lessons]:
+        """Return what each arm learns from: the same pixels, other targets.
+
+        Raises: RequestError when a label is none of the classes the teachers know.
+        """
         low, high, classes = self.labels.min(), self.labels.max(), self.teacher.shape[1]
         if not 0 <= low <= high < classes:
             raise RequestError(
                 f"the teachers know {classes} classes, the training images have labels {low} to {high}: reinforce them "
                 "with teachers whose `labels` maps their classes to these"
             )
-
-    def lessons(self) -> dict[str, Lessons]:
-        """Return what each arm learns from: the same pixels, other targets."""
         return {arm: Lessons(self.pixels, self.targets(arm)) for arm in (HARD, SMOOTHED, REINFORCED)}
 
     def targets(self, arm: str) -> npt.NDArray[np.float32]:

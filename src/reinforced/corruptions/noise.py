@@ -22,7 +22,8 @@ def shot_noise(image: Floats, random: Randomness, photons: float) -> Floats:
     level = np.rint(image * 255).astype(int)
     # One search for all levels: those of level i lie between i and i + 1.
     found = np.searchsorted(below.ravel(), random.uniform("count", image.shape) + level) - most * level
-    return np.minimum(found, most - 1) / photons
+    counted: Floats = np.minimum(found, most - 1) / photons
+    return counted
 
 
 @functools.lru_cache(maxsize=8)
