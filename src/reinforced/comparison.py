@@ -39,22 +39,13 @@ def by_corruption(result: Result) -> list[tuple[str, list[float]]]:
 
     Empty where nothing was corrupted.
     """
-    several = [arm for arm in [*result["arms"], result["teacher"]] if arm and "corrupted" in arm]
-    names = dict.fromkeys(row["corruption"] for arm in several for row in arm["corrupted"]["each"])
-    return [
-        (
-            name,
-            [
-                _mean(row["accuracy"] for row in arm["corrupted"]["each"] if row["corruption"] == name)
-                for arm in several
-            ],
-        )
-        for name in names
-    ]
+    scored = [arm["corrupted"]["each"] for arm in [*result["arms"], result["teacher"]] if arm and "corrupted" in arm]
 
+    def mean(rows: Sequence[Result], name: str) -> float:
+        return float(np.mean([row["accuracy"] for row in rows if row["corruption"] == name]))
 
-def _mean(values: Iterable[Sequence[float]]) -> float:
-    return float(np.mean(list(values)))
+    names = dict.fromkeys(row["corruption"] for rows in scored for row in rows)
+    return [(name, [mean(rows, name) for rows in scored]) for name in names]
 
 
 def spread(values: Sequence[float], factor: float = 1, digits: int = 1) -> str:

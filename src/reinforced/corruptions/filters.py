@@ -42,7 +42,7 @@ def to_pixels(image: Floats) -> Pixels:
 
 
 def convolve(values: Floats, kernel: Floats) -> Floats:
-    """Convolve an image or field, mirrored at its border, with a kernel of odd sides and sum 1, by Fourier transform."""
+    """Convolve an image or field, mirrored at its border, with a kernel of odd sides and sum 1."""
     height, width = values.shape[:2]
     down, right = (side // 2 for side in kernel.shape)
     if down == right == 0:
