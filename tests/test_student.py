@@ -9,7 +9,7 @@ from reinforced.comparison import HARD, REINFORCED, SMOOTHED
 from reinforced.errors import RequestError
 from reinforced.scoring import HeldOut
 from reinforced.student import Schedule, build, evaluate, train
-from reinforced.views import Views
+from reinforced.student_images import Views
 
 FAST = Schedule(steps=150, batch_size=32, hidden=8, learning_rate=0.01, seeds=2)
 

@@ -80,15 +80,15 @@ class EvaluateStudent(Sink):
 
     def finish(self, dataset: Dataset) -> None:
         """Train and compare the students, and write the result. Raises: RequestError when images are missing."""
-        from reinforced import comparison, scoring, student, throughput, views
+        from reinforced import comparison, scoring, student, student_images, throughput
         from reinforced.epoch import EpochReader
 
         reader = EpochReader(dataset, layer=self.layer_name, shuffle=False)
-        train_rows = views.chosen_rows(dataset, self.split, self.train, self.images)
-        test_rows = views.chosen_rows(dataset, self.split, self.test, self.test_images)
-        found = views.stored_views(reader, train_rows, min(self.draws or reader.draws, reader.draws))
+        train_rows = student_images.chosen_rows(dataset, self.split, self.train, self.images)
+        test_rows = student_images.chosen_rows(dataset, self.split, self.test, self.test_images)
+        found = student_images.stored_views(reader, train_rows, min(self.draws or reader.draws, reader.draws))
         corrupted = {"corruptions": self.corruptions, "severities": self.severities, "seed": self.seed}
-        held_out = views.held_out(dataset, test_rows, reader.reinforcement.augment.size, **corrupted)
+        held_out = student_images.held_out(dataset, test_rows, reader.reinforcement.augment.size, **corrupted)
         schedule = self._schedule()
         arms = student.evaluate(found.lessons(), held_out, schedule)
         seconds = throughput.seconds_per_epoch(reader, self.batch_size)

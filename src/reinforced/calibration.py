@@ -113,9 +113,9 @@ def held_out(
 
     Raises: RequestError when there are none, or when a label is not one of the classes.
     """
-    from reinforced import views
+    from reinforced import student_images
 
-    found = views.held_out(dataset, views.chosen_rows(dataset, split, part), size_px)
+    found = student_images.held_out(dataset, student_images.chosen_rows(dataset, split, part), size_px)
     labels = found.labels
     if classes is not None and not 0 <= labels.min() <= labels.max() < classes:
         raise RequestError(

@@ -8,7 +8,7 @@ from reinforced.comparison import HARD, REINFORCED, SMOOTHED
 from reinforced.dataset import open_dataset
 from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
-from reinforced.views import Row, Views, chosen_rows, held_out, stored_views
+from reinforced.student_images import Row, Views, chosen_rows, held_out, stored_views
 
 
 def test_every_arm_is_taught_probabilities_of_its_own() -> None:
