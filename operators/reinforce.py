@@ -23,7 +23,7 @@ _LEAVES = [f"{name}.list.element" if "[" in str(f.type) else name for name, f in
 _PARQUET: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 9,
-    "row_group_size": 65_536,
+    "write_page_index": False,  # row groups are small: it would only make footers larger
     "use_dictionary": [name for name in _LEAVES if name not in (*_SPREAD, "row", "pixel_crc")],
     "column_encoding": dict.fromkeys(_SPREAD, "BYTE_STREAM_SPLIT") | {"row": "DELTA_BINARY_PACKED"},
     "write_statistics": ["draw", "row"],

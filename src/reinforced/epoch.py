@@ -22,6 +22,8 @@ from reinforced.errors import RequestError
 from reinforced.images import ImageError, Pixels, decode
 from reinforced.reinforcement import Reinforcement, pixel_crc
 
+Positions = npt.NDArray[np.int64]
+
 _CHECKED = 4
 
 
@@ -63,6 +65,11 @@ class ShardEpoch:
     parameters: Parameters
     targets: sparse.SparseProbabilities
     reinforcement: Reinforcement
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the encoded images take."""
+        return int(self.images.nbytes)
 
     def sample(self, row: int) -> Sample:
         """Decode and augment one row. Raises: RequestError naming shard and key when the image is not what it was."""
@@ -122,10 +129,14 @@ class EpochReader:
         """Return which draw of a shard (by its position) an epoch takes."""
         return int((self._first_draw[shard] + epoch) % self.draws)
 
-    def load(self, shard: int, epoch: int) -> ShardEpoch:
-        """Read a shard's images and the draw of its reinforcements that an epoch takes."""
-        name = self.dataset.shards[shard].name
-        return self._join(shard, self.dataset.read_shard(name, self._columns), self.draw(shard, epoch))
+    def images(self, shard: int) -> pa.Table:
+        """Read the keys, encoded images and labels of a shard's kept rows."""
+        return self.dataset.read_shard(self.dataset.shards[shard].name, self._columns)
+
+    def load(self, shard: int, epoch: int, images: pa.Table | None = None) -> ShardEpoch:
+        """Read a shard's images, unless they are given, and the draw of its reinforcements that an epoch takes."""
+        images = self.images(shard) if images is None else images
+        return self._join(shard, images, self.draw(shard, epoch))
 
     def samples(self, epoch: int, *, part: int = 0, parts: int = 1, start: int = 0) -> Iterator[Sample]:
         """Yield the samples of one of several equal parts of an epoch, from its sample number `start` on."""
@@ -145,67 +156,75 @@ class EpochReader:
 
     def span(self, epoch: int, first: int, last: int, start: int = 0) -> Iterator[Sample]:
         """Yield the samples from `first` to `last` of an epoch, shuffled within windows counted from `first`."""
+        loaded: dict[int, ShardEpoch] = {}
+        begun = start // self.window * self.window
+        skipped = start - begun
+        for shards, rows in self.order(epoch, first + begun, last):
+            needed = np.unique(shards).tolist()
+            loaded = {s: loaded[s] if s in loaded else self.load(s, epoch) for s in needed}
+            for shard, row in zip(shards[skipped:].tolist(), rows[skipped:].tolist(), strict=True):
+                yield loaded[shard].sample(row)
+            skipped = 0
+
+    def order(self, epoch: int, first: int, last: int) -> Iterator[tuple[Positions, Positions]]:
+        """Yield the samples from `first` to `last` of an epoch by window: their shards, and their kept rows in them."""
         order = self._shard_order(epoch)
         ends = np.cumsum(self.counts[order])
-        loaded: dict[int, ShardEpoch] = {}
-        for low in range(first + start // self.window * self.window, last, self.window):
+        for low in range(first, last, self.window):
             positions = self._window(epoch, low, min(low + self.window, last))
             places = np.searchsorted(ends, positions, side="right")
-            rows = positions - (ends - self.counts[order])[places]
-            needed = {int(order[place]) for place in np.unique(places)}
-            loaded = {s: loaded[s] if s in loaded else self.load(s, epoch) for s in sorted(needed)}
-            skipped = max(0, first + start - low)
-            for place, row in zip(places[skipped:], rows[skipped:], strict=True):
-                yield loaded[int(order[place])].sample(int(row))
+            yield order[places], positions - (ends - self.counts[order])[places]
 
-    def _shard_order(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _shard_order(self, epoch: int) -> Positions:
         names = [shard.name for shard in self.dataset.shards]
         if not self.shuffle or not names:
             return np.arange(len(names))
         return np.argsort(counter.words(self.seed, "loader.shards", names, [epoch], 1).ravel(), kind="stable")
 
-    def _window(self, epoch: int, low: int, high: int) -> npt.NDArray[np.int64]:
+    def _window(self, epoch: int, low: int, high: int) -> Positions:
         positions = np.arange(low, high)
         if not self.shuffle:
             return positions
         words = counter.words(self.seed, "loader.window", [f"{low}:{high}"], [epoch], high - low)
         return positions[np.argsort(words.ravel(), kind="stable")]
 
-    def _join(self, shard: int, images: pa.Table, draw: int, columns: tuple[str, ...] = ()) -> ShardEpoch:
-        name, rows = self.dataset.shards[shard].name, self.dataset.shards[shard].rows
-        augment, steps = self.reinforcement.augment, self.reinforcement.steps
-        wanted = [*augment.outputs().names, "classes", "shares", *columns]
-        made = self.dataset.read(self.layer, name, wanted)
-        if made.num_rows != rows * self.draws:
-            raise RequestError(
-                f"{self.where}, shard {name}: {made.num_rows} reinforcements for {rows} images x {self.draws} draws; "
-                "the layer is not complete, run the pipeline again"
-            )
-        made = made.slice(draw * rows, rows)
-        made = made if self._kept[shard] is None else made.filter(self._kept[shard])
-        arrays = {column: _numpy(made.column(column), f"{self.where}, shard {name}") for column in wanted}
+    def _join(self, shard: int, images: pa.Table, draw: int) -> ShardEpoch:
+        parameters, targets = self.reinforcements(shard, draw)
+        return ShardEpoch(self.dataset.shards[shard].name, images, parameters, targets, self.reinforcement)
+
+    def reinforcements(self, shard: int, draw: int) -> tuple[Parameters, sparse.SparseProbabilities]:
+        """Read one draw of a shard's kept rows: the parameters of the augmentations and what the teachers said."""
+        wanted = [*self.reinforcement.augment.outputs().names, "classes", "shares"]
+        made = self._read_draw(shard, draw, wanted)
+        where = f"{self.where}, shard {self.dataset.shards[shard].name}"
+        arrays = {column: _numpy(made.column(column), where) for column in wanted}
         classes, shares = arrays.pop("classes"), arrays.pop("shares")
-        return ShardEpoch(name, images, arrays, sparse.decode(classes, shares, steps), self.reinforcement)
+        return arrays, sparse.decode(classes, shares, self.reinforcement.steps)
+
+    def _read_draw(self, shard: int, draw: int, columns: list[str]) -> pa.Table:
+        made = self.dataset.read_draw(self.layer, self.dataset.shards[shard], draw, columns)
+        return made if self._kept[shard] is None else made.filter(self._kept[shard])
 
     def _check_pixels(self) -> None:
         """Replay the first rows that have a pixel hash, and compare."""
         shard = next((i for i, count in enumerate(self.counts) if count), None)
         if shard is None:
             return
-        name, rows = self.dataset.shards[shard].name, self.dataset.shards[shard].rows
-        hashes = self.dataset.read(self.layer, name, ["pixel_crc"]).column("pixel_crc")
-        found = [i for i, value in enumerate(hashes.is_valid().to_pylist()) if value][:_CHECKED]
-        for draw in sorted({i // rows for i in found}):
-            epoch = self._join(shard, self.dataset.read_shard(name, self._columns), draw)
-            kept = self._kept[shard]
-            place = np.arange(rows) if kept is None else np.cumsum(kept.to_numpy(zero_copy_only=False)) - 1
-            for i in (i for i in found if i // rows == draw):
-                if pixel_crc(epoch.sample(int(place[i % rows])).pixels) != hashes[i].as_py():
+        images, checked = self.images(shard), 0
+        for draw in range(self.draws):
+            hashes = self._read_draw(shard, draw, ["row", "pixel_crc"])
+            found = np.flatnonzero(hashes.column("pixel_crc").is_valid())[: _CHECKED - checked]
+            checked += len(found)
+            epoch = self._join(shard, images, draw) if len(found) else None
+            for i in found:
+                if epoch and pixel_crc(epoch.sample(int(i)).pixels) != hashes.column("pixel_crc")[i].as_py():
                     raise PixelMismatchError(
-                        f"{self.where}, shard {name}, row {i % rows}, draw {draw}: the replayed pixels differ from "
-                        f"what the teachers saw. The layer was made with {self.reinforcement.backends}; install "
-                        "those, or run the pipeline again"
+                        f"{self.where}, shard {epoch.name}, row {hashes.column('row')[i]}, draw {draw}: the replayed "
+                        "pixels differ from what the teachers saw. The layer was made with "
+                        f"{self.reinforcement.backends}; install those, or run the pipeline again"
                     )
+            if checked == _CHECKED:
+                return
 
 
 def _numpy(column: pa.ChunkedArray, where: str) -> npt.NDArray[Any]:
