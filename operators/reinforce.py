@@ -23,11 +23,11 @@ _SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", PARTNER, "shares.lis
 _MIXED_PIXELS = 1 << 26
 """Decoded pixels kept for images that may be asked for as partners, 200 MB as RGB."""
 _COLUMNS = columns.layer_schemas()["reinforced"].fields
-_LEAVES = [f"{name}.list.element" if "[" in str(f.type) else name for name, f in _COLUMNS.items()]
+_LEAVES = [f"{name}.list.element" if "list" in str(f.type) else name for name, f in _COLUMNS.items()]
 _PARQUET: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 9,
-    "row_group_size": 65_536,
+    "write_page_index": False,  # row groups are small: it would only make footers larger
     "use_dictionary": [name for name in _LEAVES if name not in (*_SPREAD, "row", "pixel_crc")],
     "column_encoding": dict.fromkeys(_SPREAD, "BYTE_STREAM_SPLIT") | {"row": "DELTA_BINARY_PACKED"},
     "write_statistics": ["draw", "row"],
@@ -137,8 +137,9 @@ class Reinforce(Transform):
             if self.teachers:
                 answers.append(self._ready().probabilities(np.stack(seen)))
         found: dict[str, Any] = {name: _arrow(values) for name, values in made.items()}
-        if answers:
-            found |= self._stored(np.concatenate(answers), len(batch))
+        if self.teachers:
+            none = np.empty((0, self._ready().classes), np.float32)
+            found |= self._stored(np.concatenate([none, *answers]), len(batch))
         return found | {"pixel_crc": pa.array(crcs, mask=~hashed)}
 
     def _stored(self, probabilities: sparse.Floats, images: int) -> Columns:
