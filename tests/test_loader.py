@@ -137,6 +137,7 @@ def test_training_goes_on_where_it_stopped(dataset: str, done: int) -> None:
     assert len(fingerprints(again)) == 15, "the next epoch starts at its beginning"
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("done", [1, 4])
 def test_a_stateful_loader_goes_on_where_it_stopped(dataset: str, workers: int, done: int) -> None:
@@ -153,6 +154,7 @@ def test_a_stateful_loader_goes_on_where_it_stopped(dataset: str, workers: int, 
 
 
 @pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_a_plain_loader_goes_on_where_it_stopped(dataset: str, workers: int, persistent: bool) -> None:
     def loader(stream: ReinforcedStream) -> DataLoader[Any]:

@@ -143,8 +143,10 @@ class ReinforcedStream(IterableDataset[Item]):
         self.targets = targets
         self.rank, self.world_size = _rank(rank, world_size)
         self._epoch = _shared_number()
-        self._turn, self._done = 0, [0]
-        """The part of the first worker, and how many samples of each worker's part are done."""
+        self._turn = 0
+        """Which part the first worker has."""
+        self._done: list[int] = []
+        """How many samples of each worker's part are done; empty before the first iteration."""
         self._resume_in: int | None = None
         """The epoch that the next iteration goes on with, instead of beginning it."""
 
@@ -160,7 +162,7 @@ class ReinforcedStream(IterableDataset[Item]):
     def set_epoch(self, epoch: int) -> None:
         """Move on to the draws and the order of another epoch, from its beginning."""
         self._epoch.fill_(epoch)
-        self._turn, self._done, self._resume_in = 0, [0], None
+        self._turn, self._done, self._resume_in = 0, [], None
 
     def state_dict(self) -> dict[str, Any]:
         """Return where this process or worker is in the epoch."""
@@ -191,7 +193,7 @@ class ReinforcedStream(IterableDataset[Item]):
     def __iter__(self) -> Iterator[Item]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        if self._resume_in == self.epoch:
+        if self._resume_in == self.epoch and self._done:
             _agree("number of workers", len(self._done), workers)
         else:
             self._turn, self._done = 0, [0] * workers
@@ -224,7 +226,7 @@ def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
 
 def _shared_number() -> Tensor:
     """Return a number that workers see change."""
-    return torch.zeros((), dtype=torch.int64).share_memory_()
+    return cast(Tensor, torch.zeros((), dtype=torch.int64).share_memory_())  # type: ignore[no-untyped-call]
 
 
 def _agree(name: str, saved: int, here: int) -> None:
