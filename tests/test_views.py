@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,13 @@ from reinforced.run import run
 from reinforced.views import ViewReader
 
 CROPS = {"op": "reinforce", "draws": 4, "augment": {"size_px": 16, "random_resized_crop": {}, "horizontal_flip": {}}}
-LOCAL = {"op": "reinforce", "draws": 9, "into": "local", "augment": {"size_px": 6, "random_resized_crop": {}}}
+LOCAL = {
+    "op": "reinforce",
+    "draws": 9,
+    "into": "local",
+    "seed": 1,
+    "augment": {"size_px": 6, "random_resized_crop": {}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +63,15 @@ def test_parts_cover_an_epoch_without_overlap(dataset: Dataset) -> None:
 def test_more_views_than_there_are_draws_are_refused(dataset: Dataset) -> None:
     with pytest.raises(RequestError, match="5 views of layer 'global' are asked for, it has 4 draws"):
         ViewReader(dataset, {"global": 5})
+
+
+def test_layers_whose_crops_would_lie_alike_are_refused(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos", 3)
+    source = {"op": "read.images", "path": str(tmp_path / "photos")}
+    steps = [CROPS, LOCAL | {"seed": 0}]
+    made = run({"name": "alike", "out": str(tmp_path / "alike"), "source": source, "steps": steps}).dataset
+    with pytest.raises(RequestError, match=r"drawn from the same words.*seed: 1"):
+        ViewReader(made, {"reinforced": 1, "local": 1})
 
 
 def test_shuffled_shards_mix_the_classes_and_keep_every_key(dataset: Dataset) -> None:

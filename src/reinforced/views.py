@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from reinforced.dataset import Dataset, open_dataset
 from reinforced.epoch import EpochReader, Sample, ShardEpoch
 from reinforced.errors import RequestError
+from reinforced.reinforcement import Reinforcement
 
 
 class View(NamedTuple):
@@ -35,7 +37,8 @@ class ViewReader:
     path: the dataset. views: how many views of which layer, such as `{"global": 2, "local": 6}`; the layers are made by
     `reinforce` steps with `into`, with or without teachers. Epoch e takes the draws after those of epoch e - 1, around
     the end; no image is shown with the same draw twice. seed, shuffle, window: as for `EpochReader`.
-    Raises: RequestError as `EpochReader` does, and if a layer has fewer draws than are asked for.
+    Raises: RequestError as `EpochReader` does, if a layer has fewer draws than are asked for, and if two layers were
+    drawn with the same seed, so that their views lie alike.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class ViewReader:
                     f"{views[layer]} views of layer '{layer}' are asked for, it has {reader.draws} draws"
                 )
         self._order = next(iter(self.readers.values()))
+        _refuse_alike({layer: reader.reinforcement for layer, reader in self.readers.items()})
 
     def __len__(self) -> int:
         """Return the number of images in an epoch."""
@@ -89,3 +93,14 @@ class ViewReader:
         pixels = epochs[0][1].image(row)
         views = [View(epoch.sample(row, pixels), layer, epoch.row(row)) for layer, epoch in epochs]
         return ImageViews(images.column("key")[row].as_py(), views[0].sample.label, views)
+
+
+def _refuse_alike(layers: Mapping[str, Reinforcement]) -> None:
+    """Raise RequestError if two layers have draws of the same seed and number, whose random choices are the same."""
+    for (one, made), (other, its) in itertools.combinations(layers.items(), 2):
+        apart = made.first_draw >= its.first_draw + its.draws or its.first_draw >= made.first_draw + made.draws
+        if made.seed == its.seed and not apart:
+            raise RequestError(
+                f"layers '{one}' and '{other}' were drawn from the same words: their crops lie alike; give the step "
+                f"that makes '{other}' a seed of its own, such as seed: {its.seed + 1}"
+            )
