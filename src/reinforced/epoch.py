@@ -102,6 +102,7 @@ class EpochReader:
         self.where = f"{self.dataset.path}, layer '{layer}'"
         self.reinforcement = Reinforcement.parse(self.dataset.metadata(layer), self.where)
         self.classes, self.draws = self.reinforcement.classes, self.reinforcement.draws
+        self.reinforcement.check_origin(self.where)
         self.reinforcement.check_backends(self.where)
         names = [shard.name for shard in self.dataset.shards]
         self._kept = [self.dataset.kept(name) for name in names]
