@@ -20,7 +20,7 @@ from reinforced.images import orientation
 from reinforced.operator import Columns, Transform
 from reinforced.reinforcement import METADATA_KEY, Origin, Reinforcement, backends
 
-from ..reinforce import Reinforce
+from ..reinforce import Reinforce, said
 
 Values = dict[str, npt.NDArray[Any]]
 Size = tuple[int, int]
@@ -93,10 +93,11 @@ class Imported(Transform):
         return columns.resolve(self.reads).append(pa.field(self.key_column or "path", pa.null()))
 
     def outputs(self) -> pa.Schema:
-        """Return the parameters' columns, classes, shares and pixel_crc."""
+        """Return the parameters' columns, those of the classes and their shares, and pixel_crc."""
         kind = pa.list_(pa.uint16(), self.published.top_k)
-        lists = [found.with_type(kind) for found in columns.resolve(["classes", "shares"])]
-        return pa.schema([*self.parameters(), *lists, columns.known_column("pixel_crc")])
+        lists = [found.with_type(kind) for found in columns.resolve(["class_places", "shares"])]
+        table, crc = columns.resolve(["class_table", "pixel_crc"])
+        return pa.schema([*self.parameters(), table, *lists, crc])
 
     def parameters(self) -> pa.Schema:
         """Return the columns that say how each view was made."""
@@ -136,11 +137,11 @@ class Imported(Transform):
             _check_upright(batch)
         made = self.entries(names, list(zip(batch.values("width"), batch.values("height"), strict=True)))
         steps = sparse.steps_for(self.published.top_k, self.precision)
-        known = made.pop("classes").astype(np.int64), made.pop("probabilities")
-        made["classes"], made["shares"] = sparse.encode_sparse(*known, steps, self.published.classes)
-        rows = len(made["classes"])
-        arrays = {f.name: _arrow(made[f.name], f.type) for f in self.outputs() if f.name in made}
-        return arrays | {"pixel_crc": pa.nulls(rows, pa.uint32())}
+        known = made["classes"].astype(np.int64), made["probabilities"]
+        classes, shares = sparse.encode_sparse(*known, steps, self.published.classes)
+        parameters = {found.name: _arrow(made[found.name], found.type) for found in self.parameters()}
+        crc = pa.nulls(len(classes), pa.uint32())
+        return {**parameters, **said(classes, shares, len(batch)), "pixel_crc": crc}
 
     def __getstate__(self) -> dict[Any, Any]:
         return super().__getstate__() | {"__pydantic_private__": {"_published": None}}

@@ -18,11 +18,14 @@ from published import CLASSES, PLAIN, RECIPE, make_dataset, paths, write_ml_dr
 from torchvision.transforms.autoaugment import _apply_op
 
 import reinforced
+import reinforced.reinforcement
 from reinforced.cli import main
 from reinforced.epoch import EpochReader
 from reinforced.ledger import FAILED
 from reinforced.operators.reinforcements._torchvision import NAMES, stored_operations
 from reinforced.rand_augment import RandAugment
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*was imported from ml-dr")
 
 
 @pytest.fixture
@@ -40,8 +43,13 @@ def stored(dataset: str, layer: str = "reinforced") -> dict[tuple[str, int], dic
     found = {}
     for shard in opened.shards:
         where = opened.read("samples", shard.name, ["path"]).column("path").to_pylist()
+        tables: dict[int, list[int]] = {}
         for row in opened.read(layer, shard.name).to_pylist():
-            found[where[row["row"]], row["draw"]] = row
+            listed = row.pop("class_table")
+            if row["pixel_crc"] is None and row["shares"] is not None:
+                table = tables.setdefault(row["row"], listed)
+                row["classes"] = [table[place] for place in row.pop("class_places")]
+                found[where[row["row"]], row["draw"]] = row
     return found
 
 
