@@ -91,5 +91,7 @@ class ImportMlDr(Imported):
     def entries(self, names: Sequence[Any], sizes: Sequence[Size]) -> Values:
         """Read each image's file of each publication."""
         parts, _ = self.published.found
-        images = list(zip(names, sizes, strict=True))
-        return joined([read_image(*part, *image) for image in images for part in parts])
+        read = []
+        for name, size in zip(names, sizes, strict=True):
+            read += [read_image(archive, folder, recipe, name, size) for archive, folder, recipe in parts]
+        return joined(read)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-import torchvision.transforms.functional as TF
+from photos import make_photos
 from PIL import Image
 from published import CLASSES, PLAIN, RECIPE, make_dataset, paths, write_ml_dr
+from torchvision.transforms import functional
 from torchvision.transforms.autoaugment import _apply_op
 
 import reinforced
@@ -28,9 +30,17 @@ from reinforced.rand_augment import RandAugment
 pytestmark = pytest.mark.filterwarnings("ignore:.*was imported from ml-dr")
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    make_dataset(folder)
+    return folder
+
+
 @pytest.fixture
-def photos(tmp_path: Path) -> str:
-    return make_dataset(tmp_path)
+def photos(made_once: Path, tmp_path: Path) -> str:
+    shutil.copytree(made_once, tmp_path, dirs_exist_ok=True)
+    return str(tmp_path / "data")
 
 
 def run(*arguments: object) -> int:
@@ -102,8 +112,8 @@ def test_a_loader_replays_published_crops_and_flips_as_torchvision_makes_them(ph
             top, left, high, wide = made[paths(tmp_path).index(path)][reader.draw(int(shard), epoch)]["params"][0]
             flip = made[paths(tmp_path).index(path)][reader.draw(int(shard), epoch)]["params"][1]
             with Image.open(tmp_path / "photos" / path) as image:
-                view = TF.resized_crop(image.convert("RGB"), top, left, high, wide, [32, 32])
-            view = TF.hflip(view) if flip else view
+                view = functional.resized_crop(image.convert("RGB"), top, left, high, wide, [32, 32])
+            view = functional.hflip(view) if flip else view
             np.testing.assert_array_equal(sample.pixels, np.asarray(view))
 
 
@@ -118,15 +128,15 @@ def test_what_is_replayed_only_nearly_is_said_by_name(photos: str, tmp_path: Pat
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_operation_of_torchvision_becomes_the_one_with_the_same_effect(name: str, sign: int, tmp_path: Path) -> None:
-    make_dataset(tmp_path, 1)
-    with Image.open(next((tmp_path / "photos").rglob("*.jpg"))) as opened:
+    make_photos(tmp_path, 1)
+    with Image.open(next(tmp_path.rglob("*.jpg"))) as opened:
         image = opened.convert("RGB").resize((200, 200))
     number = NAMES.index(name)
     at_9 = [0, 0.09, 0.09, *[150 / 331 * 60] * 2, 9, 0.27, 0.27, 0.27, 0.27, 7, 178.5, 0, 0][number]
     strength = at_9 * (sign if number <= 9 else 1)
     row = stored_operations(np.array([[number]]), np.array([[strength]]), image.size)
     ours = RandAugment(operations=1).apply(image, {key: values[0] for key, values in row.items()})
-    theirs = _apply_op(image, name, strength, TF.InterpolationMode.BILINEAR, None)
+    theirs = _apply_op(image, name, strength, functional.InterpolationMode.BILINEAR, None)
     if name.startswith("Shear"):  # about another point: the same up to a shift
         shift = 0.045 * 200 * sign
         moved = (0, round(shift)) if name == "ShearX" else (round(shift), 0)
@@ -330,5 +340,5 @@ def test_cifar_style_padding_becomes_the_same_shift(photos: str, tmp_path: Path)
     for path, sample in zip(order, EpochReader(photos, shuffle=False).samples(0), strict=True):
         index = paths(tmp_path).index(path)
         with Image.open(tmp_path / "photos" / path) as image:
-            view = TF.crop(TF.pad(image.convert("RGB"), [4]), index % 9, 8 - index % 9, 48, 48)
+            view = functional.crop(functional.pad(image.convert("RGB"), [4]), index % 9, 8 - index % 9, 48, 48)
         np.testing.assert_array_equal(sample.pixels, np.asarray(view))
