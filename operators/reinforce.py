@@ -23,11 +23,11 @@ _SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", PARTNER, "shares.lis
 _MIXED_PIXELS = 1 << 26
 """Decoded pixels kept for images that may be asked for as partners, 200 MB as RGB."""
 _COLUMNS = columns.layer_schemas()["reinforced"].fields
-_LEAVES = [f"{name}.list.element" if "[" in str(f.type) else name for name, f in _COLUMNS.items()]
+_LEAVES = [f"{name}.list.element" if "list" in str(f.type) else name for name, f in _COLUMNS.items()]
 _PARQUET: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 9,
-    "row_group_size": 65_536,
+    "write_page_index": False,  # row groups are small: it would only make footers larger
     "use_dictionary": [name for name in _LEAVES if name not in (*_SPREAD, "row", "pixel_crc")],
     "column_encoding": dict.fromkeys(_SPREAD, "BYTE_STREAM_SPLIT") | {"row": "DELTA_BINARY_PACKED"},
     "write_statistics": ["draw", "row"],
@@ -137,9 +137,11 @@ class Reinforce(Transform):
             if self.teachers:
                 answers.append(self._ready().probabilities(np.stack(seen)))
         found: dict[str, Any] = {name: _arrow(values) for name, values in made.items()}
-        if answers:
+        if self.teachers:
+            none = np.empty((0, self._ready().classes), np.float32)
             steps = sparse.steps_for(self.top_k, self.precision)
-            found |= said(*sparse.encode(np.concatenate(answers), self.top_k, steps), len(batch))
+            classes, shares = sparse.encode(np.concatenate([none, *answers]), self.top_k, steps)
+            found |= said(classes, shares, self.draws)
         return found | {"pixel_crc": pa.array(crcs, mask=~hashed)}
 
     def _ready(self) -> Ensemble:
@@ -152,10 +154,9 @@ class Reinforce(Transform):
         return super().__getstate__() | {"__pydantic_private__": {"_loaded": None}}
 
 
-def said(classes: sparse.Classes, shares: sparse.Shares, images: int) -> Columns:
-    """Return the columns that hold what the teachers said of the draws of some images, image by image."""
-    tables, places = sparse.tabulate(classes.reshape(images, -1, classes.shape[1]))
-    draws = len(classes) // images
+def said(classes: sparse.Classes, shares: sparse.Shares, draws: int) -> Columns:
+    """Return the columns that hold what the teachers said of some images' draws, image by image; both (rows, top_k)."""
+    tables, places = sparse.tabulate(classes.reshape(-1, draws, classes.shape[1]))
     table = pa.array([t if draw == 0 else None for t in tables for draw in range(draws)], pa.list_(pa.uint16()))
     return {"class_table": table, "class_places": _arrow(places.reshape(shares.shape)), "shares": _arrow(shares)}
 

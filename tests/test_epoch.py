@@ -199,7 +199,7 @@ def test_a_layer_that_misses_rows_is_refused_before_training(tmp_path: Path) -> 
     file = path / "reinforced/00000.parquet"
     table = pq.read_table(file)
     pq.write_table(table.slice(0, 5), file)
-    with pytest.raises(RequestError, match="5 reinforcements for 3 images x 4 draws"):
+    with pytest.raises(RequestError, match="5 rows for 3 images x 4 draws"):
         next(EpochReader(str(path)).samples(0))
     emptied = table.column("class_places").to_pylist()
     emptied[:3] = [None] * 3
@@ -208,6 +208,24 @@ def test_a_layer_that_misses_rows_is_refused_before_training(tmp_path: Path) -> 
     with pytest.raises(RequestError, match="3 images that were kept have no reinforcement"):
         for epoch in range(4):
             next(EpochReader(str(path)).samples(epoch))
+
+
+def test_an_epoch_reads_its_own_draw_and_not_the_others(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path / "small", rows=[30])
+    file = path / "reinforced/00000.parquet"
+    expected = [sample.probabilities for sample in EpochReader(str(path)).samples(1)]
+    pq.write_table(pq.read_table(file), file, row_group_size=30)
+    reader = EpochReader(str(path))
+    about = pq.read_metadata(file)
+    data = bytearray(file.read_bytes())
+    for draw in set(range(4)) - {reader.draw(0, 1)}:
+        group = about.row_group(draw)
+        start, end = (group.column(i).data_page_offset for i in (0, about.num_columns - 1))
+        data[start:end] = b"x" * (end - start)
+    file.write_bytes(data)
+    np.testing.assert_array_equal([sample.probabilities for sample in reader.samples(1)], expected)
+    with pytest.raises(OSError):
+        next(reader.samples(2))
 
 
 def test_an_empty_dataset_has_no_samples(tmp_path: Path) -> None:

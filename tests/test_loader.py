@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reinforced_dataset import write_dataset
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from reinforced import sparse
 from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
-from reinforced.loader import ReinforcedDataset, ReinforcedStream, SoftTargetKLLoss, SparseTarget
+from reinforced.loader import ReinforcedDataset, ReinforcedStream, ShardSampler, SoftTargetKLLoss, SparseTarget
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +28,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 def fingerprints(items: Any) -> list[int]:
     """Return a number for each image, by which to recognise it."""
     return [hash(image.numpy().tobytes()) for image, _ in items]
+
+
+def fingerprint(batch: Any) -> int:
+    """Return a number for a batch of images."""
+    return hash(batch[0].numpy().tobytes())
 
 
 def expected(dataset: str, epoch: int) -> list[int]:
@@ -57,6 +65,38 @@ def test_another_epoch_brings_other_views_of_the_same_images(dataset: str) -> No
     assert fingerprints(found) == first
     target = found[0][1]
     assert isinstance(target, torch.Tensor) and target.shape == (10,) and abs(target.sum() - 1) < 1e-5
+
+
+def test_a_dataset_larger_than_the_cache_reads_each_shard_once_an_epoch(dataset: str) -> None:
+    found = ReinforcedDataset(dataset, cache_bytes=1)
+    order = list(ShardSampler(found))
+    assert sorted(order) == list(range(15)) != order
+    found.reader.window = 1
+    held = [(found[i], list(found._shards))[1] for i in ShardSampler(found)]
+    assert all(len(shards) == 1 for shards in held)
+    changes = sum(before != after for before, after in itertools.pairwise(held))
+    assert changes == 2, "the sampler leaves a shard and comes back"
+    roomy = ReinforcedDataset(dataset)
+    list(roomy)
+    images = [shard.images for _, shard in roomy._shards.values()]
+    roomy.set_epoch(1)
+    assert fingerprints(roomy) == expected(dataset, 1)
+    assert all(a is shard.images for a, (_, shard) in zip(images, roomy._shards.values(), strict=True)), "read again"
+
+
+def test_ranks_sample_different_indices(dataset: str) -> None:
+    found = ReinforcedDataset(dataset)
+    parts = [list(ShardSampler(found, rank, 2)) for rank in range(2)]
+    assert [len(part) for part in parts] == [7, 7] and len(set(parts[0] + parts[1])) == 14
+
+
+@pytest.mark.parametrize("kind", [ReinforcedDataset, ReinforcedStream])
+def test_the_epoch_reaches_workers_that_stay(dataset: str, kind: Any) -> None:
+    found = kind(dataset)
+    loader = DataLoader(found, batch_size=None, num_workers=2, persistent_workers=True)
+    for epoch in (2, 3):
+        found.set_epoch(epoch)
+        assert sorted(fingerprints(loader)) == sorted(expected(dataset, epoch))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -97,11 +137,54 @@ def test_training_goes_on_where_it_stopped(dataset: str, done: int) -> None:
     assert len(fingerprints(again)) == 15, "the next epoch starts at its beginning"
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("done", [1, 4])
+def test_a_stateful_loader_goes_on_where_it_stopped(dataset: str, workers: int, done: int) -> None:
+    def loader() -> StatefulDataLoader[Any]:
+        return StatefulDataLoader(ReinforcedStream(dataset, window=6), batch_size=2, num_workers=workers)
+
+    whole = [fingerprint(batch) for batch in loader()]
+    stopped = loader()
+    for _ in zip(range(done), stopped, strict=False):
+        pass
+    again = loader()
+    again.load_state_dict(stopped.state_dict())
+    assert [fingerprint(batch) for batch in again] == whole[done:]
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_plain_loader_goes_on_where_it_stopped(dataset: str, workers: int, persistent: bool) -> None:
+    def loader(stream: ReinforcedStream) -> DataLoader[Any]:
+        return DataLoader(stream, batch_size=2, num_workers=workers, persistent_workers=persistent)
+
+    stream = ReinforcedStream(dataset, window=4)
+    stream.set_epoch(1)
+    whole = [fingerprint(batch) for batch in loader(stream)]
+    for done in (1, 3, len(whole) - 1):
+        again = ReinforcedStream(dataset, window=4)
+        again.load_state_dict(json.loads(json.dumps(stream.position(done, batch_size=2, num_workers=workers))))
+        batches = loader(again)
+        assert [fingerprint(batch) for batch in batches] == whole[done:]
+        again.set_epoch(1)
+        if persistent:
+            assert [fingerprint(batch) for batch in batches] == whole, "the next epoch starts at its beginning"
+
+
+def test_a_position_with_another_number_of_workers_is_refused(dataset: str) -> None:
+    stream = ReinforcedStream(dataset)
+    stream.load_state_dict(stream.position(2, batch_size=2, num_workers=2))
+    with pytest.raises(RequestError, match="number of workers 2, here it is 1"):
+        next(iter(stream))
+
+
 def test_a_position_of_another_run_is_refused(dataset: str) -> None:
     state = ReinforcedStream(dataset, seed=1).state_dict()
     with pytest.raises(RequestError, match="the saved position has seed 1, here it is 2"):
         ReinforcedStream(dataset, seed=2).load_state_dict(state)
-    with pytest.raises(RequestError, match="parts 1, here it is 2"):
+    with pytest.raises(RequestError, match="world_size 1, here it is 2"):
         ReinforcedStream(dataset, seed=1, rank=0, world_size=2).load_state_dict(state)
     with pytest.raises(RequestError, match="rank 2"):
         ReinforcedStream(dataset, rank=2, world_size=2)

@@ -141,7 +141,7 @@ class Imported(Transform):
         classes, shares = sparse.encode_sparse(*known, steps, self.published.classes)
         parameters = {found.name: _arrow(made[found.name], found.type) for found in self.parameters()}
         crc = pa.nulls(len(classes), pa.uint32())
-        return {**parameters, **said(classes, shares, len(batch)), "pixel_crc": crc}
+        return {**parameters, **said(classes, shares, self.published.draws), "pixel_crc": crc}
 
     def __getstate__(self) -> dict[Any, Any]:
         return super().__getstate__() | {"__pydantic_private__": {"_published": None}}

@@ -23,6 +23,8 @@ from reinforced.errors import RequestError
 from reinforced.images import ImageError, Pixels, decode
 from reinforced.reinforcement import Reinforcement, pixel_crc
 
+Positions = npt.NDArray[np.int64]
+
 _CHECKED = 4
 
 
@@ -64,6 +66,11 @@ class ShardEpoch:
     parameters: Parameters
     targets: sparse.SparseProbabilities
     reinforcement: Reinforcement
+
+    @property
+    def bytes(self) -> int:
+        """How much memory the encoded images take."""
+        return int(self.images.nbytes)
 
     def sample(self, row: int) -> Sample:
         """Decode and augment one row. Raises: RequestError naming shard and key when the image is not what it was."""
@@ -140,10 +147,13 @@ class EpochReader:
         """Return which draw of a shard (by its position) an epoch takes."""
         return int((self._first_draw[shard] + epoch) % self.draws)
 
-    def load(self, shard: int, epoch: int) -> ShardEpoch:
-        """Read a shard's images and the draw of its reinforcements that an epoch takes."""
-        name = self.dataset.shards[shard].name
-        return self.take(shard, self.dataset.read_shard(name, self._columns), self.draw(shard, epoch))
+    def images(self, shard: int) -> pa.Table:
+        """Read the keys, encoded images and labels of a shard's kept rows."""
+        return self.dataset.read_shard(self.dataset.shards[shard].name, self._columns)
+
+    def load(self, shard: int, epoch: int, images: pa.Table | None = None) -> ShardEpoch:
+        """Read a shard's images, unless they are given, and the draw of its reinforcements that an epoch takes."""
+        return self.take(shard, self.images(shard) if images is None else images, self.draw(shard, epoch))
 
     def take(self, shard: int, images: pa.Table, draw: int) -> ShardEpoch:
         """Join the images of a shard with one of its draws."""
@@ -170,26 +180,32 @@ class EpochReader:
 
     def span(self, epoch: int, first: int, last: int, start: int = 0) -> Iterator[Sample]:
         """Yield the samples from `first` to `last` of an epoch, shuffled within windows counted from `first`."""
+        loaded: dict[int, ShardEpoch] = {}
+        begun = start // self.window * self.window
+        skipped = start - begun
+        for shards, rows in self.order(epoch, first + begun, last):
+            needed = np.unique(shards).tolist()
+            loaded = {s: loaded[s] if s in loaded else self.load(s, epoch) for s in needed}
+            for shard, row in zip(shards[skipped:].tolist(), rows[skipped:].tolist(), strict=True):
+                yield loaded[shard].sample(row)
+            skipped = 0
+
+    def order(self, epoch: int, first: int, last: int) -> Iterator[tuple[Positions, Positions]]:
+        """Yield the samples from `first` to `last` of an epoch by window: their shards, and their kept rows in them."""
         order = self._shard_order(epoch)
         ends = np.cumsum(self.counts[order])
-        loaded: dict[int, ShardEpoch] = {}
-        for low in range(first + start // self.window * self.window, last, self.window):
+        for low in range(first, last, self.window):
             positions = self._window(epoch, low, min(low + self.window, last))
             places = np.searchsorted(ends, positions, side="right")
-            rows = positions - (ends - self.counts[order])[places]
-            needed = {int(order[place]) for place in np.unique(places)}
-            loaded = {s: loaded[s] if s in loaded else self.load(s, epoch) for s in sorted(needed)}
-            skipped = max(0, first + start - low)
-            for place, row in zip(places[skipped:], rows[skipped:], strict=True):
-                yield loaded[int(order[place])].sample(int(row))
+            yield order[places], positions - (ends - self.counts[order])[places]
 
-    def _shard_order(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _shard_order(self, epoch: int) -> Positions:
         names = [shard.name for shard in self.dataset.shards]
         if not self.shuffle or not names:
             return np.arange(len(names))
         return np.argsort(counter.words(self.seed, "loader.shards", names, [epoch], 1).ravel(), kind="stable")
 
-    def _window(self, epoch: int, low: int, high: int) -> npt.NDArray[np.int64]:
+    def _window(self, epoch: int, low: int, high: int) -> Positions:
         positions = np.arange(low, high)
         if not self.shuffle:
             return positions
@@ -201,20 +217,21 @@ class EpochReader:
         shard = next((i for i, count in enumerate(self.counts) if count), None)
         if shard is None:
             return
-        name, rows = self.dataset.shards[shard].name, self.dataset.shards[shard].rows
-        hashes = self.dataset.read(layer.name, name, ["pixel_crc"]).column("pixel_crc")
-        found = [i for i, value in enumerate(hashes.is_valid().to_pylist()) if value][:_CHECKED]
-        kept = self._kept[shard]
-        place = np.arange(rows) if kept is None else np.cumsum(kept.to_numpy(zero_copy_only=False)) - 1
-        for draw in sorted({i // rows for i in found}):
-            epoch = self.take(shard, self.dataset.read_shard(name, self._columns), before + draw)
-            for i in (i for i in found if i // rows == draw):
-                if pixel_crc(epoch.sample(int(place[i % rows])).pixels) != hashes[i].as_py():
+        images, checked = self.images(shard), 0
+        for draw in range(layer.reinforcement.draws):
+            hashes = layer.table(shard, draw, ["row", "pixel_crc"])
+            found = np.flatnonzero(hashes.column("pixel_crc").is_valid())[: _CHECKED - checked]
+            checked += len(found)
+            epoch = self.take(shard, images, before + draw) if len(found) else None
+            for i in found:
+                if epoch and pixel_crc(epoch.sample(int(i)).pixels) != hashes.column("pixel_crc")[i].as_py():
                     raise PixelMismatchError(
-                        f"{layer.where}, shard {name}, row {i % rows}, draw {draw}: the replayed pixels differ from "
-                        f"what the teachers saw. The layer was made with {layer.reinforcement.backends}; install "
-                        "those, or run the pipeline again"
+                        f"{layer.where}, shard {epoch.name}, row {hashes.column('row')[i]}, draw {draw}: the replayed "
+                        "pixels differ from what the teachers saw. The layer was made with "
+                        f"{layer.reinforcement.backends}; install those, or run the pipeline again"
                     )
+            if checked == _CHECKED:
+                return
 
 
 def _agreed(layers: Sequence[DrawLayer]) -> Reinforcement:
