@@ -125,7 +125,11 @@ def gallery(dataset: Dataset, names: Mapping[int, str]) -> list[Group]:
 def examples(dataset: Dataset, layer: str, names: Mapping[int, str]) -> list[Example]:
     """Replay the first stored views of images of the first shard, from the surest to the most doubtful one."""
     from reinforced.epoch import EpochReader
+    from reinforced.reinforcement import Reinforcement
 
+    origin = Reinforcement.parse(dataset.metadata(layer), layer).origin
+    if origin is not None and origin.replay == "no":
+        return []
     reader = EpochReader(dataset, layer=layer, shuffle=False)
     shard = next((i for i, count in enumerate(reader.counts) if count), None)
     if shard is None:
