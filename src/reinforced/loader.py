@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -52,7 +52,7 @@ class ReinforcedDataset(MapDataset[Item]):
         self,
         path: str | Dataset,
         *,
-        layer: str = "reinforced",
+        layer: str | Sequence[str] = "reinforced",
         targets: Targets = "sparse",
         seed: int = 0,
         cache_bytes: int = 2**31,
@@ -131,7 +131,7 @@ class ReinforcedStream(IterableDataset[Item]):
         self,
         path: str | Dataset,
         *,
-        layer: str = "reinforced",
+        layer: str | Sequence[str] = "reinforced",
         targets: Targets = "sparse",
         seed: int = 0,
         shuffle: bool = True,

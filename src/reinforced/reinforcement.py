@@ -56,6 +56,7 @@ class Reinforcement(BaseModel):
     transform_version: int = TRANSFORM_VERSION
     backends: Annotated[dict[str, str], Field(description="Libraries that decoded and resized, with their versions.")]
     seed: int
+    first_draw: int = 0
     draws: int
     classes: int
     top_k: int
@@ -65,27 +66,14 @@ class Reinforcement(BaseModel):
     combine: Combination = "mean"
 
     @classmethod
-    def of(
-        cls, ensemble: Ensemble, augment: Augment, *, seed: int, draws: int, top_k: int, steps: int
-    ) -> Reinforcement:
-        """Describe what these teachers and this configuration make."""
-        teachers = tuple(
-            TeacherRecord.of(teacher, sha256, preprocessing)
-            for teacher, sha256, preprocessing in zip(
-                ensemble.teachers, ensemble.hashes, ensemble.preprocessing, strict=True
-            )
-        )
-        return cls(
-            backends=backends(augment.backend),
-            seed=seed,
-            draws=draws,
-            classes=ensemble.classes,
-            top_k=top_k,
-            steps=steps,
-            augment=augment,
-            teachers=teachers,
-            combine=ensemble.combine,
-        )
+    def of(cls, ensemble: Ensemble | None, augment: Augment, **chosen: int) -> Reinforcement:
+        """Describe what these teachers (or nobody) and this configuration make; `chosen` are the fields of integers."""
+        said: dict[str, Any] = {"backends": backends(augment.backend), "augment": augment, **chosen}
+        if ensemble is None:
+            return cls(classes=0, teachers=(), **said)
+        asked = zip(ensemble.teachers, ensemble.hashes, ensemble.preprocessing, strict=True)
+        teachers = tuple(TeacherRecord.of(*one) for one in asked)
+        return cls(classes=ensemble.classes, combine=ensemble.combine, teachers=teachers, **said)
 
     @classmethod
     def parse(cls, metadata: Mapping[str, str], where: str) -> Reinforcement:
