@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +51,12 @@ class ShardEpoch:
         """How much memory the encoded images take."""
         return int(self.images.nbytes)
 
-    def sample(self, row: int) -> Sample:
-        """Decode and augment one row. Raises: RequestError naming shard and key when the image is not what it was."""
-        pixels = self.view(row, self.image(row))
+    def sample(self, row: int, image: Pixels | None = None) -> Sample:
+        """Decode (unless its image is given) and augment one row.
+
+        Raises: RequestError naming shard and key when the image is not what it was.
+        """
+        pixels = self.view(row, self.image(row) if image is None else image)
         label = self.images.column("label")[row].as_py() if "label" in self.images.column_names else None
         targets = self.targets
         return Sample(
@@ -74,6 +78,10 @@ class ShardEpoch:
             return self.reinforcement.augment.view(lambda i: image if i == row else self.image(i), self.parameters, row)
         except ImageError as error:
             raise self._changed(row, error) from error
+
+    def row(self, row: int) -> dict[str, Any]:
+        """Return the parameters of one row."""
+        return {name: values[row] for name, values in self.parameters.items()}
 
     def _changed(self, row: int, error: ImageError) -> RequestError:
         return RequestError(f"shard {self.name}, sample {self.images.column('key')[row].as_py()}: {error}")
