@@ -1,4 +1,4 @@
-"""PyTorch datasets that replay reinforcements, and the loss for their targets.
+"""PyTorch datasets that replay reinforcements; their loss is in `reinforced.loss` and can be had from here as well.
 
 Pixels come out as uint8 (3, height, width): normalize them on the device, which is faster. `EpochReader` in
 `reinforced.epoch` is the same without PyTorch.
@@ -6,10 +6,9 @@ Pixels come out as uint8 (3, height, width): normalize them on the device, which
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -19,18 +18,23 @@ from torch.utils.data import IterableDataset, Sampler, get_worker_info
 
 from reinforced import sparse
 from reinforced.dataset import Dataset
-from reinforced.epoch import EpochReader, Sample, ShardEpoch
+from reinforced.epoch import EpochReader, ShardEpoch
 from reinforced.errors import RequestError
+from reinforced.loss import SoftTargetKLLoss, SparseTarget
+from reinforced.own_images import By
+from reinforced.sample import Sample
+
+__all__ = [
+    "Item",
+    "Normalize",
+    "ReinforcedDataset",
+    "ReinforcedStream",
+    "ShardSampler",
+    "SoftTargetKLLoss",
+    "SparseTarget",
+]
 
 Targets = Literal["dense", "sparse"]
-
-
-class SparseTarget(NamedTuple):
-    """The most probable classes, int64 (..., k), their probabilities, float32 (..., k), and the tail."""
-
-    classes: Tensor
-    probabilities: Tensor
-    tail: Tensor
 
 
 Item = tuple[Tensor, Tensor | SparseTarget]
@@ -45,7 +49,8 @@ class ReinforcedDataset(MapDataset[Item]):
     Call `set_epoch` before each epoch; it reaches running workers, persistent ones too.
 
     path: the dataset. targets: `sparse` (a SparseTarget) or `dense` (float32 (classes,), the tail spread evenly).
-    cache_bytes: the shard in use stays even if it alone has more. Raises: RequestError as `EpochReader` does.
+    cache_bytes: the shard in use stays even if it alone has more. `originals`, `images` and `images_by` are those of
+    `EpochReader`. Raises: RequestError as `EpochReader` does.
     """
 
     def __init__(
@@ -56,8 +61,12 @@ class ReinforcedDataset(MapDataset[Item]):
         targets: Targets = "sparse",
         seed: int = 0,
         cache_bytes: int = 2**31,
+        originals: float = 0.0,
+        images: str | None = None,
+        images_by: By = "name",
     ) -> None:
-        self.reader = EpochReader(path, layer=layer, seed=seed)
+        own: Any = {"originals": originals, "images": images, "images_by": images_by}
+        self.reader = EpochReader(path, layer=layer, seed=seed, **own)
         self.targets, self.cache_bytes = targets, cache_bytes
         self._epoch = _shared_number()
         self._ends = np.cumsum(self.reader.counts)
@@ -124,7 +133,8 @@ class ReinforcedStream(IterableDataset[Item]):
     state of each worker by itself; for PyTorch's own DataLoader `position` makes the state from the number of batches.
 
     path: the dataset. targets: `sparse` (a SparseTarget) or `dense` (float32 (classes,), the tail spread evenly).
-    window: samples shuffled together. Raises: RequestError as `EpochReader` does.
+    window: samples shuffled together. `originals`, `images` and `images_by` are those of `EpochReader`.
+    Raises: RequestError as `EpochReader` does.
     """
 
     def __init__(
@@ -138,8 +148,12 @@ class ReinforcedStream(IterableDataset[Item]):
         window: int = 2048,
         rank: int | None = None,
         world_size: int | None = None,
+        originals: float = 0.0,
+        images: str | None = None,
+        images_by: By = "name",
     ) -> None:
-        self.reader = EpochReader(path, layer=layer, seed=seed, shuffle=shuffle, window=window)
+        own: Any = {"originals": originals, "images": images, "images_by": images_by}
+        self.reader = EpochReader(path, layer=layer, seed=seed, shuffle=shuffle, window=window, **own)
         self.targets = targets
         self.rank, self.world_size = _rank(rank, world_size)
         self._epoch = _shared_number()
@@ -243,35 +257,23 @@ def _item(sample: Sample, targets: Targets, classes: int) -> Item:
     return image, SparseTarget(kinds, torch.tensor(sample.probabilities), torch.tensor(sample.tail))
 
 
-class SoftTargetKLLoss(nn.Module):
-    """Kullback-Leibler divergence from the teachers' probabilities to the student's, the mean over the batch.
+class Normalize(nn.Module):
+    """Turn uint8 images (N, 3, height, width) into float ones with this mean and deviation (of values from 0 to 1).
 
-    Takes logits (N, classes) and targets, dense (N, classes) or sparse; a sparse target gives the same loss as the
-    dense one with its tail spread evenly, without making it. tail: `spread`, or `apart` to compare the tail with the
-    student's probability of all unlisted classes together, which says nothing about how it is divided among them.
+    Run it on the device: a batch of bytes is a quarter of the copy. The defaults are those of ImageNet.
     """
 
-    def __init__(self, tail: Literal["spread", "apart"] = "spread") -> None:
+    def __init__(
+        self,
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
-        self.tail = tail
+        self.dtype = dtype
+        self.scale = nn.Buffer(1 / (255 * torch.tensor(std).view(3, 1, 1)))
+        self.shift = nn.Buffer(-torch.tensor(mean).view(3, 1, 1) / torch.tensor(std).view(3, 1, 1))
 
-    def forward(self, logits: Tensor, target: Tensor | SparseTarget | tuple[Any, ...]) -> Tensor:
-        """Return the loss, a scalar."""
-        student = torch.log_softmax(logits.float(), dim=1)
-        if isinstance(target, Tensor):
-            return (_x_log_x(target) - target * student).sum(dim=1).mean()
-        classes, teacher, rest = SparseTarget(*target)
-        listed = student.gather(1, classes)
-        loss = (_x_log_x(teacher) - teacher * listed).sum(dim=1)
-        others = logits.shape[1] - classes.shape[1]
-        if others == 0:
-            return loss.mean()
-        if self.tail == "spread":
-            student_rest = (student.sum(dim=1) - listed.sum(dim=1)) / others
-            return (loss + _x_log_x(rest) - rest * math.log(others) - rest * student_rest).mean()
-        unlisted = torch.logsumexp(student.scatter(1, classes, -torch.inf), dim=1)
-        return (loss + _x_log_x(rest) - rest * unlisted).mean()
-
-
-def _x_log_x(values: Tensor) -> Tensor:
-    return cast(Tensor, torch.special.xlogy(values, values))
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the normalized images in `dtype`."""
+        return torch.addcmul(self.shift, images.float(), self.scale).to(self.dtype)

@@ -19,7 +19,7 @@ from reinforced.images import ImageError, Pixels, decode, encode_png
 from reinforced.record import StepCounts
 
 if TYPE_CHECKING:
-    from reinforced.epoch import Sample
+    from reinforced.sample import Sample
 
 THUMBNAIL_PX = 128
 CLASSES, PER_CLASS, UNLABELLED = 12, 8, 48

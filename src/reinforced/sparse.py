@@ -135,6 +135,22 @@ def decode(classes: Classes, shares: Shares, steps: int) -> SparseProbabilities:
     return SparseProbabilities(classes, counts.astype(np.float32) / scale, shares[:, -1].astype(np.float32) / scale)
 
 
+def with_labels(
+    sparse: SparseProbabilities, rows: npt.NDArray[np.int64], labels: npt.NDArray[Any]
+) -> SparseProbabilities:
+    """Return the distributions with those of some rows replaced: all probability is the label's, the tail is 0.
+
+    The label comes first, then other classes that were listed: a row goes on listing different ones.
+    """
+    classes, probabilities, tail = sparse.classes.copy(), sparse.probabilities.copy(), sparse.tail.copy()
+    others = classes[rows]
+    order = np.argsort(others == labels[:, None], axis=1, kind="stable")[:, :-1]
+    classes[rows] = np.concatenate([labels[:, None], np.take_along_axis(others, order, 1)], axis=1)
+    probabilities[rows], tail[rows] = 0, 0
+    probabilities[rows, 0] = 1
+    return SparseProbabilities(classes, probabilities, tail)
+
+
 def densify(
     sparse: SparseProbabilities, classes: int, *, spread_tail: bool = True, out: Floats | None = None
 ) -> Floats:
