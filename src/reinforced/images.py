@@ -106,8 +106,8 @@ def decode(data: bytes) -> Pixels:
 def decode_luma(data: bytes, min_side_px: int) -> Pixels:
     """Decode an encoded image to its upright luma (ITU-R BT.601), for what looks at coarse structure only.
 
-    A JPEG is decoded at the smallest of libjpeg's scales that leaves both sides at least `min_side_px`, which is several
-    times as fast; other formats, and smaller images, in full. Returns: uint8 of shape (height, width).
+    A JPEG is decoded at the smallest of libjpeg's scales that leaves both sides at least `min_side_px`, which is much
+    faster; other formats, and smaller images, in full. Returns: uint8 of shape (height, width).
     Raises: ImageError with the reason.
     """
     pixels = _decode_jpeg(data, "GRAY", min_side_px) if data[:3] == _JPEG else _decode_with_pillow(data)

@@ -112,7 +112,7 @@ def _shrinking(length: int, side: int) -> Matrix:
 
 @functools.lru_cache(maxsize=4096)
 def _jarosz(length: int, side: int) -> Matrix:
-    """Return (side, length) weights: two box filters in a row, cut off at the edges, and one sample in each of `side`."""
+    """Return (side, length) weights: two box filters in a row, cut off at the edges, then `side` samples."""
     window = (length + 2 * side - 1) // (2 * side)
     before, after = (window + 2) // 2 - 1, window - (window + 2) // 2
     place = np.arange(length)

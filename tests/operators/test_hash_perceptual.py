@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from broken_images import encode, photo
+from broken_images import encode
+from PIL import Image
 from pydantic import ValidationError
+from sklearn.datasets import load_sample_images
 
 from reinforced.operators.hash.perceptual import HashPerceptual
 
 
 def test_a_copy_in_another_encoding_has_nearly_the_same_bits_and_columns_of_a_kind_stand_together() -> None:
-    images = [encode(photo(240, 200), "PNG"), encode(photo(240, 200), "JPEG", quality=60)]
+    photo = Image.fromarray(load_sample_images().images[0])
+    images = [encode(photo, "PNG"), encode(photo, "JPEG", quality=60)]
     table = HashPerceptual(kinds=("phash", "pdq"))(pa.table({"key": ["a", "b"], "image": images}))
     assert table.column_names == ["key", "image", "phash", "phash_quality", "pdq", "pdq_quality"]
     first, second = table.column("phash").to_pylist()
