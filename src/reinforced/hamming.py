@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +16,8 @@ from reinforced.perceptual_hash import Hashes
 
 Places = npt.NDArray[np.int64]
 
-BUCKET_ROWS = 128
-"""Rows of a bucket on average: enough to compare at once that the loop over buckets costs nothing."""
+BLOCK = 1 << 15
+"""Pairs compared at once: what NumPy's calls cost is spread over them, and they stay in the core's cache."""
 PAIRS = 1 << 22
 """Pairs gathered before they are joined."""
 
@@ -88,22 +90,33 @@ def _pairs(hashes: Hashes, radius: int) -> Iterator[tuple[Places, Places]]:
     within t_i in some band i (Norouzi, Punjani and Fleet 2012). So of each band only the rows are compared whose bits
     there differ by so little.
     """
-    bits = max(1, (max(1, len(hashes) // BUCKET_ROWS)).bit_length())
-    total = 64 * hashes.shape[1]
-    count = min(radius + 1, total // bits)
-    shares = [(radius + 1 + i) // count for i in range(count)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for band, share in enumerate(shares):
-            start = band * (total // count)
-            values = _band(hashes, start, bits)
+    bands, bits = _plan(len(hashes), 64 * hashes.shape[1], radius)
+    with ThreadPoolExecutor(_threads()) as pool:
+        for band, most in enumerate(bands):
+            values = _band(hashes, band * (64 * hashes.shape[1] // len(bands)), bits)
             order = np.argsort(values, kind="stable")
-            ordered = np.ascontiguousarray(hashes[order].T)
             limits = np.searchsorted(values[order], np.arange((1 << bits) + 1))
-            masks = _masks(bits, share - 1)
-            search = _Band(ordered, limits, masks, radius)
-            for found in pool.map(search.bucket_range, *_ranges(1 << bits)):
+            search = _Band(np.ascontiguousarray(hashes[order].T), limits, _masks(bits, most), radius)
+            for found in pool.map(search.pairs, *_ranges(1 << bits)):
                 for one, other in found:
                     yield order[one], order[other]
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _plan(rows: int, total_bits: int, radius: int) -> tuple[list[int], int]:
+    """Return how many bits may differ in each band, and how many of a band's bits are looked at, at the least cost."""
+    plans = []
+    for bits in range(1, 21):
+        count = min(radius + 1, total_bits // bits)
+        bands = [(radius + 1 + i) // count - 1 for i in range(count)]
+        probes = sum(math.comb(bits, differing) for most in bands for differing in range(min(most, bits) + 1))
+        pairs_a_probe = rows**2 / 2**bits + BLOCK / 2 * min(rows, 2**bits)  # a call costs as much as half a block
+        plans.append((probes * pairs_a_probe, bits, bands))
+    _, bits, bands = min(plans)
+    return bands, bits
 
 
 def _ranges(buckets: int) -> tuple[range, list[int]]:
@@ -133,26 +146,33 @@ class _Band:
     def __init__(self, ordered: Hashes, limits: Places, masks: list[int], radius: int) -> None:
         self.ordered, self.limits, self.masks, self.radius = ordered, limits.tolist(), masks, radius
 
-    def bucket_range(self, start: int, stop: int) -> list[tuple[Places, Places]]:
+    def pairs(self, start: int, stop: int) -> list[tuple[Places, Places]]:
         """Return the pairs between buckets start to stop and those, not before them, that their masks lead to."""
-        found = []
+        found: list[tuple[Places, Places]] = []
+        scratch = np.empty(BLOCK, np.uint64), np.empty(BLOCK, np.uint8), np.empty(BLOCK, np.uint16)
         for bucket in range(start, stop):
-            if self.limits[bucket] < self.limits[bucket + 1]:
-                for mask in self.masks:
-                    if bucket ^ mask >= bucket:
-                        found += self._compare(bucket, bucket ^ mask)
+            first, end = self.limits[bucket], self.limits[bucket + 1]
+            for mask in self.masks if first < end else ():
+                if (other := bucket ^ mask) >= bucket:
+                    for c in range(self.limits[other], self.limits[other + 1], 1 << 12):
+                        d = min(c + (1 << 12), self.limits[other + 1])
+                        for a in range(first, end, rows := BLOCK // (d - c)):
+                            found += self._near(a, min(a + rows, end), c, d, scratch)
         return found
 
-    def _compare(self, one: int, other: int) -> list[tuple[Places, Places]]:
-        a, b = self.limits[one], self.limits[one + 1]
-        c, d = self.limits[other], self.limits[other + 1]
-        if c == d:
+    def _near(self, a: int, b: int, c: int, d: int, scratch: Any) -> list[tuple[Places, Places]]:
+        """Compare rows a to b with rows c to d, in memory that is used again and again."""
+        differing, count, distance = (array[: (b - a) * (d - c)].reshape(b - a, d - c) for array in scratch)
+        for word, values in enumerate(self.ordered):
+            np.bitwise_xor(values[a:b, None], values[c:d], out=differing)
+            np.bitwise_count(differing, out=count)
+            if word == 0 and len(self.ordered) > 1:
+                np.copyto(distance, count)
+            elif word > 0:
+                np.add(distance, count, out=distance)
+        far = count if len(self.ordered) == 1 else distance
+        if far.min() > self.radius:
             return []
-        distance = np.bitwise_count(self.ordered[0, a:b, None] ^ self.ordered[0, c:d])
-        for word in self.ordered[1:]:
-            distance = distance + np.bitwise_count(word[a:b, None] ^ word[c:d]).astype(np.uint16)
-        near = distance <= self.radius
-        if one == other:
-            near = np.triu(near, 1)
-        first, second = np.nonzero(near)
-        return [(first + a, second + c)] if len(first) else []
+        first, second = np.divmod(np.flatnonzero(far <= self.radius), d - c)
+        once = first + a < second + c
+        return [(first[once] + a, second[once] + c)]

@@ -24,6 +24,8 @@ Matrix = npt.NDArray[np.float32]
 
 
 Kind = Literal["phash", "phash_256", "pdq"]
+RADIUS: dict[Kind, int] = {"phash": 6, "phash_256": 24, "pdq": 31}
+"""Distances in bits at which pictures are taken for copies unless a step says otherwise; PDQ's is its authors'."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ def hash_column(hashes: Hashes) -> pa.Array:
     """Return hashes as the column that `schemas/perceptual_hashes.yaml` describes: uint64, or a fixed list of four."""
     flat = pa.array(hashes.reshape(-1))
     return flat if hashes.shape[1] == 1 else pa.FixedSizeListArray.from_arrays(flat, hashes.shape[1])
+
+
+def hash_array(column: pa.ChunkedArray) -> Hashes:
+    """Return a column of hashes without nulls as uint64 (rows, words): the reverse of `hash_column`."""
+    values = column.combine_chunks()
+    flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
+    return flat.to_numpy().reshape(len(values), -1) if len(values) else np.empty((0, 1), np.uint64)
 
 
 def hamming(first: Hashes, second: Hashes) -> npt.NDArray[np.int64]:
