@@ -138,6 +138,8 @@ class Verdicts:
 
     reasons: Sequence[str | None]
     scores: Sequence[float | None] | None = None
+    pictures: Sequence[bytes | None] | None = None
+    """Small JPEGs that show why, kept in the ledger and shown in the report."""
 
 
 class Source(Operator):
