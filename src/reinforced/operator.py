@@ -146,6 +146,8 @@ class Verdicts:
 
     reasons: Sequence[str | None]
     scores: Sequence[float | None] | None = None
+    pictures: Sequence[bytes | None] | None = None
+    """Small JPEGs that show why, kept in the ledger and shown in the report."""
 
 
 class Source(Operator):
@@ -232,9 +234,14 @@ class Generator(Operator):
 
 
 class Global(Operator):
-    """Decides over all rows of the dataset at once: a narrow sketch per row, then one reduction over all of them."""
+    """Decides over all rows of the dataset at once: a narrow sketch per row, then one reduction over all of them.
+
+    With a `layer` it also adds the columns it `writes` to every row, those that it drops included.
+    """
 
     kind: ClassVar[str] = "global"
+
+    into: Annotated[str | None, Field(description="Layer to write instead of the operator's own.")] = None
 
     @abstractmethod
     def sketch(self, batch: Batch) -> Columns:
@@ -246,22 +253,29 @@ class Global(Operator):
 
     @abstractmethod
     def reduce(self, sketches: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-        """Return (shard, row, reason, score) of the rows to drop, from all sketches.
+        """Return (shard, row, reason, score) of the rows to drop, from all sketches, and the columns of its layer.
 
-        `sketches` has shard (string), row (int64, within the shard's samples), key and the sketch's own columns.
+        `sketches` has shard (string), row (int64, within the shard's samples), key and the sketch's own columns; its
+        order means nothing. Rows that are not returned are kept, with nulls in the layer; so are those without a
+        reason, with what the columns say. What SQL cannot say may be worked out from arrays: see `clusters.py`.
         """
 
     def apply(self, batch: Batch) -> Batch:
-        """Decide over this batch alone and return the rows that are kept."""
+        """Decide over this batch alone and return the rows that are kept, with the columns of its layer."""
         import duckdb
 
         table = pa.table({"shard": ["0"] * len(batch), "row": range(len(batch)), "key": batch.keys})
         for name, values in self.sketch(batch).items():
             table = table.append_column(name, pa.array(values, self.sketch_schema().field(name).type))
         with duckdb.connect() as connection:
-            dropped = self.reduce(connection.from_arrow(table)).fetchall()
-        gone = {row for _, row, *_ in dropped}
-        return batch.take([i for i in range(len(batch)) if i not in gone])
+            found = self.reduce(connection.from_arrow(table)).to_arrow_table()
+        place = {row: i for i, row in enumerate(found.column("row").to_pylist())}
+        decided = found.take(pa.array([place.get(row) for row in range(len(batch))], pa.int64()))
+        if self.layer:
+            schema = self.outputs()
+            batch = batch.with_columns({f.name: decided.column(f.name) for f in schema}, schema)
+        reasons = decided.column("reason").to_pylist()
+        return batch.take([row for row, reason in enumerate(reasons) if reason is None])
 
 
 class Sink(Operator):

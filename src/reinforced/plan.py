@@ -196,8 +196,8 @@ class _Flow:
             )
         if isinstance(operator, Generator):
             self._generate(step)
-        elif isinstance(operator, Transform):
-            layer, added = operator.into if operator.into is not None else operator.layer, self._outputs(step)
+        elif isinstance(operator, Transform) or (isinstance(operator, Global) and operator.layer):
+            layer, added = (operator.into if operator.into is not None else operator.layer), self._outputs(step)
             if not LAYER_NAME.fullmatch(layer) or layer in RESERVED:
                 raise RequestError(
                     f"{step.at}: {step.name}: into: '{layer}' cannot be the name of a layer; use letters, digits, "
@@ -209,7 +209,7 @@ class _Flow:
                     f"{step.at}: {step.name} writes layer '{layer}', which {owner} writes already; "
                     f"give one of them a layer of its own, such as into: {layer}_2"
                 )
-            if operator.rows_per_sample is None:
+            if not isinstance(operator, Transform) or operator.rows_per_sample is None:
                 for found in added:
                     if found.name in self.fields:
                         raise RequestError(

@@ -73,9 +73,12 @@ class StepRunner:
             return batch, rows
         if isinstance(operator, Filter):
             scores = result.scores if result.scores is not None else [None] * len(rows)
-            for row, reason, score in zip(rows, result.reasons, scores, strict=True):
+            pictures = result.pictures if result.pictures is not None else [None] * len(rows)
+            for row, reason, score, picture in zip(rows, result.reasons, scores, pictures, strict=True):
                 if reason is not None:
                     self.piece.remove(row, DROPPED, step.name, reason, score)
+                    if picture is not None:
+                        self.piece.show(row, picture)
             keep = [i for i, reason in enumerate(result.reasons) if reason is None]
             return batch.take(keep), [rows[i] for i in keep]
         if isinstance(operator, Generator):
