@@ -6,8 +6,7 @@ A teacher in YAML is a mapping with the key of its kind, such as `torch_export: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -23,6 +22,7 @@ from reinforced.teacher_kinds.timm import TimmTeacher
 from reinforced.teacher_kinds.torch_export import TorchExportTeacher
 from reinforced.teacher_kinds.torchvision import TorchvisionTeacher
 from reinforced.teacher_kinds.transformers import TransformersTeacher
+from reinforced.threads import compute_threads
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -83,7 +83,7 @@ class Ensemble:
         self.teachers, self.combine, self.batch_size, self.cpus = list(teachers), combine, batch_size, cpus
         self.device = torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
         self.hashes = [teacher.content_hash() for teacher in self.teachers]
-        with _threads(cpus):
+        with compute_threads(cpus):
             loaded = [_load(teacher, self.device) for teacher in self.teachers]
         self.preprocessing = [t.preprocessing(own.preprocessing) for t, own in zip(self.teachers, loaded, strict=True)]
         self._networks: list[Network] = [own.network for own in loaded]
@@ -134,7 +134,7 @@ class Ensemble:
         import torch
 
         teacher, found = self.teachers[index], []
-        with torch.inference_mode(), _threads(self.cpus):
+        with torch.inference_mode(), compute_threads(self.cpus):
             for start in range(0, max(len(pixels), 1), self.batch_size):
                 part = pixels[start : start + self.batch_size]
                 # Always the same shape: another would pick other kernels, which round differently.
@@ -186,16 +186,3 @@ def _load(teacher: Teacher, on: device) -> Loaded:
             f"teacher {teacher.name} needs a package that is not installed: {error}; install "
             "reinforced[teachers] or, for ONNX, reinforced[onnx]"
         ) from error
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Compute on so many threads: the number decides how sums are split, and so how they round."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -72,8 +72,6 @@ def test_another_threshold_measures_nothing_again_and_brings_rows_back(tmp_path:
     before = layer.stat()
     for kept in (3, 9):
         where = {"op": "filter.where", "sql": f"sharpness >= {sharpness[-kept]!r}::FLOAT"}
-        reinforced.run(
-            {"name": "choice", "out": out, "source": {"op": "read.dataset", "path": out}, "steps": [where]}
-        )
+        reinforced.run({"name": "choice", "out": out, "source": {"op": "read.dataset", "path": out}, "steps": [where]})
         assert len(reinforced.open(out).to_arrow(columns=["key"])) == kept
     assert (layer.stat().st_mtime_ns, layer.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
