@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class SampleWeights(Global):
     """Keeps a random part of each group of rows, so that their numbers stand to each other as the weights.
 
-    As many rows are kept as the scarcest group allows, or `count` in all. The reason is `not sampled`, or `no weight` in
+    As many rows stay as the scarcest group allows, or `count` in all. The reason is `not sampled`, or `no weight` in
     a group that is not named.
     """
 
