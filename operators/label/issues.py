@@ -65,7 +65,7 @@ class LabelIssues(Global):
         return result
 
     def _dense(self, rows: pa.Table) -> Any:
-        """Return float64 (rows, classes); what is not listed shares the rest. Raises: ValueError for unknown classes."""
+        """Return float64 (rows, classes); what is not listed shares the rest. Raises: ValueError for other classes."""
         listed, shares = (rows.column(name).combine_chunks() for name in ("teacher_classes", "teacher_probabilities"))
         places, values = (array.flatten().to_numpy(zero_copy_only=False) for array in (listed, shares))
         lengths = listed.value_lengths().to_numpy()
