@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from photos import make_photos
 
+import reinforced
 from reinforced.batch import Batch
 from reinforced.operators.label.background_colour import LabelBackgroundColour
 from reinforced.operators.label.multi import LabelMulti
@@ -89,3 +92,28 @@ def test_small_subgroups_do_not_decide() -> None:
     assert (found.worst.group, found.macro_std) == ("a", 0)
     with pytest.raises(ValueError, match="no subgroup of these 2 images has 3"):
         audit([0, 1], [0, 1], ["a", "b"], min_images=3)
+
+
+def test_another_number_of_images_is_chosen_without_asking_the_teachers_again(tmp_path: Path) -> None:
+    make_photos(tmp_path / "pool", 16, side_px=16)
+    pipeline = {
+        "name": "pool",
+        "out": str(tmp_path / "out"),
+        "compact": False,
+        "source": {"op": "read.images", "path": str(tmp_path / "pool"), "labels": "none", "shard_rows": 10},
+        "steps": [
+            {"op": "label.teacher", "size_px": 8, "teachers": [{"factory": "small_teachers.Means"}]},
+            {"op": "label.select", "per_class": 1},
+        ],
+    }
+    reinforced.run(pipeline)
+    layers = sorted((tmp_path / "out/teacher_labels").glob("*.parquet"))
+    before = [layer.stat().st_mtime_ns for layer in layers]
+    few = reinforced.open(pipeline["out"]).to_arrow(columns=["key", "teacher_classes", "selected_label"])
+    reinforced.run(pipeline, ["steps.1.per_class=3"])
+    many = reinforced.open(pipeline["out"]).to_arrow(columns=["key", "teacher_classes", "selected_label"])
+    assert len(layers) == 2 and [layer.stat().st_mtime_ns for layer in layers] == before
+    assert set(few.column("key").to_pylist()) < set(many.column("key").to_pylist())
+    classes = [found[0] for found in many.column("teacher_classes").to_pylist()]
+    assert many.column("selected_label").to_pylist() == classes
+    assert max(np.bincount(classes)) == 3
