@@ -90,6 +90,14 @@ class Operator(BaseModel):
 
     resources: Annotated[Resources, Field(description="What one worker needs.", repr=False)] = Resources()
 
+    @property
+    def whole_shard(self) -> bool:
+        """Whether it takes all rows of a shard as one batch, because what it makes of a row depends on the others.
+
+        It runs in a segment of its own; images are not decoded beforehand, see `Batch.decoder`.
+        """
+        return False
+
     @classmethod
     def name(cls) -> str:
         """The operator's name in YAML: its path below `operators/`, or its dotted path elsewhere."""
@@ -182,6 +190,11 @@ class Transform(Operator):
         """Rows the layer has for each sample where that is not one: the draws of a reinforcement."""
         return None
 
+    @property
+    def first_draw_number(self) -> int:
+        """Number of the first of these rows."""
+        return 0
+
     def apply(self, batch: Batch) -> Batch:
         """Return the batch with the columns added."""
         added = self.transform(batch)
@@ -244,7 +257,7 @@ class Global(Operator):
 
         `sketches` has shard (string), row (int64, within the shard's samples), key and the sketch's own columns; its
         order means nothing. Rows that are not returned are kept, with nulls in the layer; so are those without a
-        reason, with what the columns say. What SQL cannot say may be worked out from arrays: see `clusters.py`.
+        reason, with what the columns say. What SQL cannot say may be worked out from arrays: see `duplicates.py`.
         """
 
     def apply(self, batch: Batch) -> Batch:
