@@ -1,4 +1,4 @@
-"""Draw docs/images/dedup.png: crops of scikit-learn's two photographs, copies of them, and what dedup.perceptual says."""
+"""Draw docs/images/dedup.png: three crops of photographs, two copies of each, and what dedup.perceptual says."""
 
 from __future__ import annotations
 
