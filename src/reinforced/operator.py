@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import pyarrow as pa
@@ -83,6 +84,8 @@ class Operator(BaseModel):
     """Columns it adds."""
     parquet: ClassVar[dict[str, Any]] = {}
     """Options of `pyarrow.parquet.write_table` that suit its layer."""
+    tuning: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that decide how fast and how patiently, not what: to change them makes no layer again."""
     alone: ClassVar[bool] = False
     """Whether it runs in a segment of its own: a model's last bits may depend on which rows share its batch."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
@@ -140,11 +143,28 @@ class Verdicts:
     scores: Sequence[float | None] | None = None
 
 
+@dataclass(frozen=True)
+class Before:
+    """What is there already of a shard that is read again, for a source that need not get everything twice."""
+
+    rows: pa.Table | None = None
+    """Rows of its `samples` layer, as the same source with the same parameters has read them."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Rows that failed, by key, with the reason: they fail again."""
+    removed: Container[str] = frozenset()
+    """Keys of rows that later steps have removed and will again: their values are not looked at."""
+    scratch: Path | None = None
+    """A file for what a killed process should not have to get again; removed when the shard is committed."""
+
+
 class Source(Operator):
     """Where samples come from: lists shards on the driver, reads one on a worker."""
 
     kind: ClassVar[str] = "source"
     layer: ClassVar[str] = "samples"
+    transient: ClassVar[frozenset[str]] = frozenset()
+    """Kinds of reasons (what is before the colon) for which another try may succeed. A source that has some is read
+    with `resume`, and `--retry-failed` has it try those rows again."""
 
     @abstractmethod
     def columns(self) -> pa.Schema:
@@ -158,6 +178,10 @@ class Source(Operator):
     @abstractmethod
     def read(self, shard: ShardSpec) -> pa.Table:
         """Read a shard's rows; a string column `_error` holds the reason for rows that could not be read."""
+
+    def resume(self, shard: ShardSpec, before: Before) -> pa.Table:
+        """Read a shard as `read` does, taking from what is there already."""
+        return self.read(shard)
 
     def outputs(self) -> pa.Schema:
         """Return the columns of the source."""
