@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
 
 import pyarrow as pa
 from pydantic import Field, PrivateAttr
 
-from reinforced import columns
 from reinforced.operator import Before, ShardSpec, Source
 from reinforced.web.reasons import TRANSIENT
 from reinforced.web.resize import Resize
 
-from .read._lists import ERROR, SUFFIXES, list_schema, list_shards, read_list
+from ._download import as_listed, fetch_rows, joined
 from .read._listing import find_files, open_path
-from .read._samples import as_samples, need_column
-
-if TYPE_CHECKING:
-    from reinforced.web.fetch import Answer
-
-FETCHED = ("image", "final_url", "status", "bytes", "content_type", "etag", "last_modified")
-MADE = {"key", "url", "width", "height", "sha256", *FETCHED}
+from .read._lists import ERROR, SUFFIXES, list_schema, list_shards, read_list
 
 
 class Download(Source):
     """Downloads the images of a list of URLs: Parquet, CSV, TSV, JSON lines, or text with a URL a line.
 
     The list's other columns stay; one called like a column that is made here gets a dot before its name. Every URL that
-    gives no image is a failed row with the reason: `HTTP 404: Not Found`, `timeout: …`, `opted out: …`. Passing ones are
-    tried again in passes of their own, and later by `reinforced run … --retry-failed`. Only public addresses are
-    connected to, whatever names and redirects say. Bytes are kept as they came unless `resize` is set.
+    gives no image is a failed row with the reason, such as `HTTP 404: Not Found`. What failed in passing is tried again
+    in passes of their own, and later by `reinforced run … --retry-failed`. Only public addresses are connected to,
+    whatever names and redirects say. Bytes are kept as they came unless `resize` is set.
     """
 
     examples: ClassVar = ()
@@ -81,9 +74,8 @@ class Download(Source):
     def columns(self) -> pa.Schema:
         """Return the columns, from a look at the first list."""
         fs, _ = open_path(self.path)
-        first = find_files(self.name(), self.path, SUFFIXES)[0].path
-        schema = list_schema(self.name(), fs, first, self.url_column)
-        return self._joined(self._samples(schema.empty_table(), []), []).drop_columns([ERROR]).schema
+        schema = list_schema(self.name(), fs, find_files(self.name(), self.path, SUFFIXES)[0].path, self.url_column)
+        return joined(as_listed(self, schema.empty_table(), []), []).drop_columns([ERROR]).schema
 
     def shards(self) -> Iterator[ShardSpec]:
         """Yield every run of rows: of text with a digest, of Parquet with its file's size and time of modification."""
@@ -105,39 +97,10 @@ class Download(Source):
 
     def resume(self, shard: ShardSpec, before: Before) -> pa.Table:
         """Download what is not there of a shard."""
-        from ._download import fetch_rows
-
         fs, _ = open_path(self.path)
         listed = read_list(fs, shard, list_schema(self.name(), fs, shard["first"], self.url_column))
         names = [f"{shard['name']}/{row:08d}" for row in range(shard["start"], shard["stop"])]
-        table = self._samples(listed.drop_columns([ERROR]), names)
+        table = as_listed(self, listed.drop_columns([ERROR]), names)
         pairs = zip(listed.column(ERROR).to_pylist(), table.column(ERROR).to_pylist(), strict=True)
         answers = fetch_rows(self, self._robots, table, [first or second for first, second in pairs], before)
-        return self._joined(table.drop_columns([ERROR]), answers)
-
-    def kept_name(self, name: str) -> str:
-        """Return what a column of the list is called among the samples."""
-        if name == self.url_column:
-            return "url"
-        is_key = name == "key" and self.key_column in (None, "key")
-        return f".{name}" if name.lower() in MADE and not is_key else name
-
-    def _samples(self, table: pa.Table, names: list[str]) -> pa.Table:
-        need_column(self.name(), table.schema, self.url_column, "url_column")
-        if self.sha256_column is not None:
-            need_column(self.name(), table.schema, self.sha256_column, "sha256_column")
-        key = self.key_column or ("key" if "key" in table.column_names else None)
-        table = table.rename_columns([self.kept_name(name) for name in table.column_names])
-        urls = table.column("url").cast(pa.string())
-        table = table.set_column(table.column_names.index("url"), columns.known_column("url"), urls)
-        return as_samples(self.name(), table, self.kept_name(key) if key else None, None, names)
-
-    def _joined(self, table: pa.Table, answers: Sequence[Answer]) -> pa.Table:
-        said = [(columns.known_column(n), [getattr(answer, n) for answer in answers]) for n in FETCHED]
-        for at, (field, values) in enumerate(said, start=1):
-            table = table.add_column(at, field, pa.array(values, field.type))
-        return (
-            table
-            if ERROR in table.column_names
-            else table.append_column(ERROR, pa.array([a.error for a in answers], pa.string()))
-        )
+        return joined(table, answers)

@@ -20,7 +20,9 @@ from PIL import Image
 Answer = Callable[["Handler"], None]
 
 
-def picture(seed: int, kind: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (64, 48), **options: object) -> bytes:
+def picture(
+    seed: int, kind: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (64, 48), **options: object
+) -> bytes:
     """Encode a smooth picture that is another one for each seed."""
     x, y = np.meshgrid(np.linspace(0, 3, size[0]), np.linspace(0, 3, size[1]))
     waves = [np.sin(x * (1 + seed % 7) + c) * np.cos(y * (1 + seed % 5) + seed) for c in range(3)]
@@ -229,6 +231,7 @@ MISBEHAVIOURS: dict[str, tuple[Answer, str | None]] = {
     "grey-16-bit": (body(picture(1, "PNG", "I;16")), None),
     "polyglot": (body(JPEG + b"<script>alert(1)</script>PK\x05\x06" + bytes(18)), None),
     "polyglot-gif": (body(b"GIF89a/*" + b"<script>" * 4), "broken GIF header"),
-    "odd-headers": (body(JPEG, ETag="\xff\xfe\"x", Last_Modified="never"), None),
-    "truncated": (body(JPEG[: len(JPEG) // 2]), None),  # its header is whole: who decodes it finds out
+    "odd-headers": (body(JPEG, ETag='\xff\xfe"x', Last_Modified="never"), None),
+    "truncated": (body(JPEG[:300]), "cannot be decoded: OSError: Truncated File Read"),
+    "truncated-late": (body(JPEG[:-200]), None),  # its header is whole: who decodes it finds out
 }

@@ -38,10 +38,8 @@ def list_schema(operator: str, fs: Any, path: str, text_column: str) -> pa.Schem
     rows = [row for row in map(_parsed, whole) if isinstance(row, dict)]
     if not rows:
         raise RequestError(f"{operator}: '{path}' begins with no JSON object; write one object a line")
-    try:
-        return pa.Table.from_pylist(_united(rows)).schema
-    except pa.ArrowException as error:
-        raise RequestError(f"{operator}: '{path}' has a column of several types: {error}") from error
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.schema([(name, _common_type([row.get(name) for row in rows])) for name in names])
 
 
 def list_shards(
@@ -130,9 +128,13 @@ def _named(values: list[str], names: list[str]) -> dict[str, Any] | str:
     return dict(zip(names, values, strict=True))
 
 
-def _united(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows]
+def _common_type(values: list[Any]) -> pa.DataType:
+    """Return the type of a column's values, of the first one where they have none in common."""
+    try:
+        found = pa.infer_type(values)
+    except (pa.ArrowException, OverflowError):
+        found = pa.infer_type([value for value in values if value is not None][:1])
+    return pa.string() if pa.types.is_null(found) else found
 
 
 def _table(rows: list[dict[str, Any] | str], schema: pa.Schema) -> pa.Table:

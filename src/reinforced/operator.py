@@ -179,7 +179,7 @@ class Source(Operator):
     def read(self, shard: ShardSpec) -> pa.Table:
         """Read a shard's rows; a string column `_error` holds the reason for rows that could not be read."""
 
-    def resume(self, shard: ShardSpec, before: Before) -> pa.Table:
+    def resume(self, shard: ShardSpec, before: Before) -> pa.Table:  # noqa: ARG002
         """Read a shard as `read` does, taking from what is there already."""
         return self.read(shard)
 

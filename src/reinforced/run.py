@@ -209,7 +209,8 @@ class _Run:
         enough = min(1.0, round(self.failed / self.rows + 0.05, 2))
         raise RunError(
             f"{self.failed} of {self.rows} rows failed, more than max_failure_rate {self.plan.max_failure_rate:g} "
-            f"({said}). What was done is kept: mend the cause, or go on with max_failure_rate={enough:g}{self._retries()}"
+            f"({said}). What was done is kept: mend the cause, or go on with max_failure_rate={enough:g}"
+            f"{self._retries()}"
         )
 
     def _retries(self) -> str:

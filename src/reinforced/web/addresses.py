@@ -15,7 +15,7 @@ _EMBEDS_IPV4 = [ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "::/96"
 """Ranges whose last 32 bits are an IPv4 address: translation (RFC 6052) and the old compatible form (RFC 4291)."""
 
 
-class ForbiddenAddress(OSError):
+class PrivateAddressError(OSError):
     """The address is not public; `address` is what was about to be connected to."""
 
     def __init__(self, address: str) -> None:
@@ -38,8 +38,8 @@ def is_public(address: str) -> bool:
 
 
 def public_socket(address_info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
-    """Make the socket of a connection. Raises: ForbiddenAddress."""
+    """Make the socket of a connection. Raises: PrivateAddressError."""
     family, kind, protocol, _, address = address_info
     if not is_public(address[0]):
-        raise ForbiddenAddress(address[0])
+        raise PrivateAddressError(address[0])
     return socket.socket(family, kind, protocol)

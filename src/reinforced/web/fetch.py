@@ -18,8 +18,8 @@ import aiohttp
 from yarl import URL
 
 from reinforced.images import looks_like_image
-from reinforced.web.addresses import ForbiddenAddress, public_socket
-from reinforced.web.hosts import HostResting, Hosts, retry_after_s
+from reinforced.web.addresses import PrivateAddressError, public_socket
+from reinforced.web.hosts import HostRestingError, Hosts, retry_after_s
 from reinforced.web.opt_out import ROBOTS_BYTES, Robots, reserved
 from reinforced.web.reasons import BUSY, TRANSIENT
 
@@ -106,7 +106,7 @@ class Fetcher:
         """Fetch an image; never raises for what a URL does."""
         try:
             return await self._image(url)
-        except (FetchError, HostResting, aiohttp.ClientError, OSError, ValueError, zlib.error) as error:
+        except (FetchError, HostRestingError, aiohttp.ClientError, OSError, ValueError, zlib.error) as error:
             return Answer(error=_reason(error, self.limits))
 
     async def _image(self, url: str) -> Answer:
@@ -232,9 +232,9 @@ def _reason(error: Exception, limits: Limits) -> str:
     match cause:
         case FetchError():
             return str(error)
-        case HostResting():
+        case HostRestingError():
             return f"host asks to wait: {error}, longer than the shard may take"
-        case ForbiddenAddress():
+        case PrivateAddressError():
             return f"refused address: {cause.address} is not public; allow_private_addresses decides"
         case TimeoutError():
             return f"timeout: not done within {limits.timeout_s:g} s"

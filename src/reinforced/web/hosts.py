@@ -22,7 +22,7 @@ _MOMENTS = struct.Struct("dd")
 _MOST_HOSTS = 10_000
 
 
-class HostResting(Exception):
+class HostRestingError(Exception):
     """The host has asked for a pause that ends too late; `seconds` is how long it still is."""
 
     def __init__(self, seconds: float) -> None:
@@ -48,7 +48,7 @@ class Hosts:
 
     @asynccontextmanager
     async def turn(self, host: str, until: float) -> AsyncIterator[None]:
-        """Wait for a turn at a host and hold one of its connections. Raises: HostResting if it comes after `until`."""
+        """Wait for a turn at a host and hold one of its connections. Raises: HostRestingError if that takes too long."""
         gate = self._gates.setdefault(host, asyncio.Semaphore(self.connections))
         async with gate:
             while (wait := self._reserve(host, until) - time.time()) > 0:
@@ -68,7 +68,7 @@ class Hosts:
         now = time.time()
         resting = self._moments(host)[1]
         if resting > until:
-            raise HostResting(resting - now)
+            raise HostRestingError(resting - now)
         return self._moments(host, take=now)[0]
 
     def _moments(self, host: str, take: float | None = None, pause: float = 0.0) -> tuple[float, float]:
