@@ -1,4 +1,4 @@
-"""What `download` does to the rows of a shard: how their columns are called, which ones to fetch, the answer of each."""
+"""The rows of a list of URLs: how their columns are called, which ones to fetch, the answer of each."""
 
 from __future__ import annotations
 

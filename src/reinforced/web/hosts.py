@@ -48,7 +48,7 @@ class Hosts:
 
     @asynccontextmanager
     async def turn(self, host: str, until: float) -> AsyncIterator[None]:
-        """Wait for a turn at a host and hold one of its connections. Raises: HostRestingError if that takes too long."""
+        """Wait for a turn at a host and hold one of its connections. Raises: HostRestingError if it comes too late."""
         gate = self._gates.setdefault(host, asyncio.Semaphore(self.connections))
         async with gate:
             while (wait := self._reserve(host, until) - time.time()) > 0:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection
 from typing import Any
 
 from multidict import CIMultiDictProxy
@@ -44,20 +45,19 @@ class Robots:
         return rules is None or bool(rules.can_fetch(str(url), self.user_agent))
 
 
-def reserved(
-    headers: CIMultiDictProxy[str] | Mapping[str, str], user_agent: str, directives: Collection[str], tdm: bool
-) -> str | None:
+def reserved(headers: CIMultiDictProxy[str], user_agent: str, directives: Collection[str], tdm: bool) -> str | None:
     """Say which header of an answer keeps its image out of a dataset; None if none does.
 
     directives: those of X-Robots-Tag that count, lower case. tdm: whether `tdm-reservation: 1` counts.
     """
     if tdm and headers.get("tdm-reservation", "").strip() == "1":
         return "tdm-reservation: 1"
-    values = headers.getall("x-robots-tag", []) if isinstance(headers, CIMultiDictProxy) else []
+    robot = re.split(r"[/\s(]", user_agent, maxsplit=1)[0].lower()
+    values = headers.getall("x-robots-tag", [])
     for value in values:
         agent, colon, rest = value.partition(":")
         named = bool(colon) and "," not in agent and agent.strip().lower() not in _VALUED
-        if named and agent.strip().lower() != user_agent.partition("/")[0].strip().lower():
+        if named and agent.strip().lower() != robot:
             continue
         for directive in (rest if named else value).split(","):
             if directive.strip().lower() in directives:
