@@ -15,6 +15,7 @@ PEERS = Path(__file__).parent / "peers"
 # Data-Juicer imports aiohttp without asking for it, and torch for any operator on images; a small build does.
 REQUIREMENTS = {
     "data_juicer": ["torch==2.13.0", "py-data-juicer==1.6.1", "aiohttp", "simplejpeg"],
+    "img2dataset": ["img2dataset==1.47.0", "setuptools<81"],
     "datatrove": ["datatrove[io,processing]==0.10.1", "pillow", "simplejpeg"],
 }
 

@@ -29,25 +29,26 @@ class Record:
 
 def read_records(fs: Any, path: str, start: int, stop: int, size: int) -> Iterator[Record]:
     """Yield the records that begin between two places of a file, whole ones also where they end behind the second."""
-    window = _Window(fs, path, start, min(stop + AHEAD_BYTES, size), size)
+    first = max(0, start - len(_HEADER_END))  # what stands before tells the beginning of a record
+    window = _Window(fs, path, first, min(stop + AHEAD_BYTES, size), size)
     packed = path.endswith(".gz")
     begin = _MEMBER if packed else _PLAIN
-    at, expected = 0, 0 if start == 0 else None
-    while at < stop - start:
-        found = begin.search(window.data, at, stop - start + _LONGEST_BEGIN)
-        place = found.start() if found else stop - start
+    at, expected, limit = start - first, 0 if start == 0 else None, stop - first
+    while at < limit:
+        found = begin.search(window.data, at, limit + _LONGEST_BEGIN)
+        place = found.start() if found else limit
         if expected is not None and place > expected:
             gap = window.data[expected:place]
             if gap.strip():
-                yield Record(start + expected, {}, error=f"bad record: {len(gap)} bytes that begin no record")
-        if found is None or start + place >= stop:
+                yield Record(first + expected, {}, error=f"bad record: {len(gap)} bytes that begin no record")
+        if found is None or place >= limit:
             return
         try:
             record, end = _unpack(window, place) if packed else _plain(window, place)
             yield record
             at = expected = end
         except ValueError as error:
-            yield Record(start + place, {}, error=f"bad record: {error}")
+            yield Record(first + place, {}, error=f"bad record: {error}")
             at, expected = place + 1, None
 
 
