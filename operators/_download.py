@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from reinforced import columns
-from reinforced.operator import Before
+from reinforced.before import Before
 
 from .read._samples import ERROR, as_samples, need_column
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar
 import pyarrow as pa
 from pydantic import Field, PrivateAttr
 
-from reinforced.operator import Before, ShardSpec, Source
+from reinforced.before import Before
+from reinforced.operator import ShardSpec, Source
 from reinforced.web.reasons import TRANSIENT
 from reinforced.web.resize import Resize
 

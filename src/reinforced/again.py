@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from reinforced.before import Before
 from reinforced.ledger import FAILED, KEPT, LedgerPiece
-from reinforced.operator import Before, Generator, Source
+from reinforced.operator import Generator, Source
 from reinforced.pipeline import Step
 from reinforced.plan import Plan
 from reinforced.record import Record, record_path, status

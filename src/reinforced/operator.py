@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import pyarrow as pa
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from reinforced import columns
 from reinforced.batch import Batch
+from reinforced.before import Before
 
 if TYPE_CHECKING:
     import duckdb
@@ -93,6 +93,14 @@ class Operator(BaseModel):
 
     resources: Annotated[Resources, Field(description="What one worker needs.", repr=False)] = Resources()
 
+    @property
+    def whole_shard(self) -> bool:
+        """Whether it takes all rows of a shard as one batch, because what it makes of a row depends on the others.
+
+        It runs in a segment of its own; images are not decoded beforehand, see `Batch.decoder`.
+        """
+        return False
+
     @classmethod
     def name(cls) -> str:
         """The operator's name in YAML: its path below `operators/`, or its dotted path elsewhere."""
@@ -143,20 +151,6 @@ class Verdicts:
     scores: Sequence[float | None] | None = None
 
 
-@dataclass(frozen=True)
-class Before:
-    """What is there already of a shard that is read again, for a source that need not get everything twice."""
-
-    rows: pa.Table | None = None
-    """Rows of its `samples` layer, as the same source with the same parameters has read them."""
-    failed: Mapping[str, str] = field(default_factory=dict)
-    """Rows that failed, by key, with the reason: they fail again."""
-    removed: Container[str] = frozenset()
-    """Keys of rows that later steps have removed and will again: their values are not looked at."""
-    scratch: Path | None = None
-    """A file for what a killed process should not have to get again; removed when the shard is committed."""
-
-
 class Source(Operator):
     """Where samples come from: lists shards on the driver, reads one on a worker."""
 
@@ -203,6 +197,11 @@ class Transform(Operator):
     def rows_per_sample(self) -> int | None:
         """Rows the layer has for each sample where that is not one: the draws of a reinforcement."""
         return None
+
+    @property
+    def first_draw_number(self) -> int:
+        """Number of the first of these rows."""
+        return 0
 
     def apply(self, batch: Batch) -> Batch:
         """Return the batch with the columns added."""
