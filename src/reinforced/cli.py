@@ -97,7 +97,7 @@ def run(
     plain: Annotated[bool, typer.Option("--plain", help="Progress as plain lines, also on a terminal.")] = False,
 ) -> None:
     """Run a pipeline, or go on with an interrupted one. The last line printed is the dataset's path."""
-    execute(pipeline, settings or [], engine, address, workers, plain)
+    execute(pipeline, settings or [], engine, address, workers, plain, retry_failed)
 
 
 def execute(
@@ -107,6 +107,7 @@ def execute(
     address: str | None = None,
     workers: int | None = None,
     plain: bool = False,
+    retry_failed: bool = False,
 ) -> None:
     """Run a pipeline, show how far it is, and at the end what it made."""
     from reinforced.plan import plan as make_plan

@@ -34,9 +34,11 @@ from web_server import (
     times,
 )
 
+from reinforced.cli import main
 from reinforced.errors import RequestError, RunError
 from reinforced.operators.download import Download
 from reinforced.run import RunResult, run
+from reinforced.storage import Storage, Written
 from reinforced.verify import verify
 
 SCRIPT = """
@@ -217,6 +219,14 @@ def test_retry_failed_asks_only_for_what_failed_in_passing(server: WebServer, tm
     assert layer_bytes(tmp_path / "out") == layer_bytes(tmp_path / "other")
 
 
+def test_the_command_line_retries_too(server: WebServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server.answers["/back.jpg"] = times(1, status(500), good(5))
+    file = tmp_path / "web.yaml"
+    file.write_text(json.dumps(spec(listed(tmp_path, [server.url("/back.jpg")]), tmp_path / "out")))
+    assert main(["run", str(file)]) == 0 and "0 samples" in capsys.readouterr().out
+    assert main(["run", str(file), "--retry-failed"]) == 0 and "1 samples" in capsys.readouterr().out
+
+
 def test_rows_that_a_filter_dropped_are_not_downloaded_again_by_a_retry_and_stay_dropped(
     server: WebServer, tmp_path: Path
 ) -> None:
@@ -301,6 +311,35 @@ def test_killed_anywhere_and_resumed_it_asks_for_nothing_it_had_and_makes_the_sa
     server.delay_s = 0.0
     run(pipeline | {"out": str(tmp_path / "whole")})
     assert layer_bytes(tmp_path / "out") == layer_bytes(tmp_path / "whole")
+    assert verify(str(tmp_path / "out")) == []
+
+
+@pytest.mark.parametrize("moment", ["_runs/records", "samples", "_runs/ledger"])
+def test_a_retry_killed_while_it_commits_goes_on_without_a_download(
+    server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    server.answers["/back.jpg"] = times(1, status(500), good(5))
+    server.answers["/small.png"] = body(picture(2, "PNG", size=(8, 8)))
+    urls = [server.url(p) for p in ("/picture/1.jpg", "/back.jpg", "/small.png")]
+    pipeline = spec(listed(tmp_path, urls), tmp_path / "out", [{"op": "filter.image", "min_side_px": 16}])
+    run(pipeline)
+    written, really = [], Storage.write
+
+    def write(storage: Storage, path: str, data: bytes | memoryview) -> Written:
+        written.append(path)
+        # the first record is the mark of the retry, the second says that the layers are being replaced
+        if path.startswith(moment) and sum(p.startswith(moment) for p in written) == (2 if "records" in moment else 1):
+            really(storage, path, data)
+            raise KeyboardInterrupt
+        return really(storage, path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "write", write)
+        with pytest.raises(KeyboardInterrupt):
+            run(pipeline, retry_failed=True)
+    result = run(pipeline)
+    assert paths(result) == ["picture/1.jpg", "back.jpg"]
+    assert server.asked["/picture/1.jpg"] == server.asked["/small.png"] == 1 and server.asked["/back.jpg"] == 2
     assert verify(str(tmp_path / "out")) == []
 
 
