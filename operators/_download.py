@@ -110,7 +110,7 @@ def _fetch(
     try:
         with ThreadPoolExecutor(max(1, int(os.environ.get("OMP_NUM_THREADS", "1")))) as pixels:
             crawl = Crawl(fetcher, spool, operator.retries, encode, pixels, expected)
-            return finish(crawl.run(todo), operator.concurrency)
+            return finish(crawl.run(todo, first=before.rows is None), operator.concurrency)
     finally:
         spool.close()
 

@@ -67,15 +67,12 @@ def begin_again(plan: Plan, record: Record, storage: Storage) -> Again:
     return Again(Before(rows, failed, removed.keys(), scratch), True, removed)
 
 
-def mark_retries(plan: Plan, records: Iterable[Record], storage: Storage) -> list[str]:
-    """Mark the shards with rows that the source may read on another try, on disk too; returns their names."""
+def mark_retries(plan: Plan, records: Iterable[Record], storage: Storage) -> None:
+    """Mark the shards with rows that the source may read on another try, on disk too."""
     source = plan.source.operator
     assert isinstance(source, Source)
-    marked = []
     for record in records:
         done = record.steps.get(plan.source.name)
         if done is not None and not plan.in_place and source.transient & done.counts.reasons.keys():
             record.retry = True
             storage.write(record_path(plan.name, record.shard), record.dump())
-            marked.append(record.shard)
-    return marked

@@ -270,6 +270,15 @@ def test_a_shard_of_which_nothing_was_reached_is_not_done(tmp_path: Path) -> Non
     assert not list((tmp_path / "out").glob("_runs/records/web/*.json"))
 
 
+def test_a_retry_that_reaches_nothing_leaves_the_dataset_as_it_was(server: WebServer, tmp_path: Path) -> None:
+    urls = [f"http://127.0.0.1:9/{i}.jpg" for i in range(25)] + [server.url("/picture/1.jpg")]
+    pipeline = spec(listed(tmp_path, urls), tmp_path / "out", robots_txt=False)
+    run(pipeline)
+    before = layer_bytes(tmp_path / "out")
+    assert len(run(pipeline, retry_failed=True).dataset) == 1
+    assert layer_bytes(tmp_path / "out") == before and run(pipeline).shards_made == 0
+
+
 def test_too_many_failures_stop_the_run_and_say_how_to_try_again(server: WebServer, tmp_path: Path) -> None:
     server.answers |= {f"/{i}": status(503) for i in range(30)}
     urls = [server.url(f"/{i}") for i in range(30)]

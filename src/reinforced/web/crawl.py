@@ -37,24 +37,26 @@ class Crawl:
     expected: Mapping[int, str]
     """SHA-256 that a row's file must have, in hexadecimal."""
 
-    async def run(self, urls: Mapping[int, str]) -> dict[int, Answer]:
-        """Fetch URLs, by row; each has an answer in the end. Raises: RunError if this machine reaches nothing."""
+    async def run(self, urls: Mapping[int, str], first: bool) -> dict[int, Answer]:
+        """Fetch URLs, by row; each has an answer in the end.
+
+        first: whether these are all of the shard's. Raises: RunError if none of those is reached.
+        """
         self.answers = {
             row: answer for row, answer in self.spool.answers.items() if row in urls and not answer.transient
         }
         self.bytes = sum(len(answer.image or b"") for answer in self.answers.values())
         todo = {row: url for row, url in urls.items() if row not in self.answers}
-        tried = todo
         async with self.fetcher:
             for attempt in range(self.retries + 1):
                 if attempt and todo:
                     await asyncio.sleep(min(BACKOFF_S * 2 ** (attempt - 1), max(0.0, self._left_s())))
                 await self._pass(todo)
                 todo = {row: url for row, url in todo.items() if self.answers[row].transient}
-        unreached = [row for row in tried if (self.answers[row].error or "").partition(":")[0] in UNREACHED]
-        if len(unreached) == len(tried) >= ENOUGH_TO_TELL:
+        unreached = [row for row in urls if (self.answers[row].error or "").partition(":")[0] in UNREACHED]
+        if first and len(unreached) == len(urls) >= ENOUGH_TO_TELL:
             raise RunError(
-                f"none of {len(tried)} URLs was reached ({self.answers[unreached[0]].error}); look at this machine's "
+                f"none of {len(urls)} URLs was reached ({self.answers[unreached[0]].error}); look at this machine's "
                 "network, then run the same command again"
             )
         return self.answers
