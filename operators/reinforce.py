@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, PrivateAttr, model_validator
 
-from reinforced import columns, counter, sparse
+from reinforced import columns, sparse
 from reinforced.augment import Augment
 from reinforced.batch import Batch
 from reinforced.errors import RequestError
+from reinforced.forward import Compute
+from reinforced.label_column import checked_labels
 from reinforced.operator import Columns, Transform
-from reinforced.reinforcement import METADATA_KEY, Reinforcement, pixel_crc
-from reinforced.teachers import AnyTeacher, Combination, Ensemble
-
-_HASHED_ONE_IN = 64
-_SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", "shares.list.element"]
-_COLUMNS = columns.layer_schemas()["reinforced"].fields
-_LEAVES = [f"{name}.list.element" if "[" in str(f.type) else name for name, f in _COLUMNS.items()]
-_PARQUET: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 9,
-    "row_group_size": 65_536,
-    "use_dictionary": [name for name in _LEAVES if name not in (*_SPREAD, "row", "pixel_crc")],
-    "column_encoding": dict.fromkeys(_SPREAD, "BYTE_STREAM_SPLIT") | {"row": "DELTA_BINARY_PACKED"},
-    "write_statistics": ["draw", "row"],
-}
+from reinforced.reinforcement import METADATA_KEY, PARQUET, Reinforcement
+from reinforced.teachers import ON_LABEL, AnyTeacher, Combination, Ensemble
+from reinforced.views import Views
 
 
 class Reinforce(Transform):
@@ -39,7 +29,7 @@ class Reinforce(Transform):
 
     layer: ClassVar[str] = "reinforced"
     reads: ClassVar[tuple[str | pa.Field, ...]] = ("pixels",)
-    parquet: ClassVar[dict[str, Any]] = _PARQUET
+    parquet: ClassVar[dict[str, Any]] = PARQUET
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {
             "draws": 3,
@@ -52,11 +42,18 @@ class Reinforce(Transform):
     draws: Annotated[int, Field(ge=1, le=65_535, description="Reinforcements of each image.")]
     augment: Annotated[Augment, Field(description="What is done to the image before the teachers see it.")]
     teachers: Annotated[tuple[AnyTeacher, ...], Field(min_length=1, description="The networks asked, at least one.")]
-    combine: Annotated[Combination, Field(description="Mean, or the most confident teacher for each view.")] = "mean"
+    combine: Annotated[
+        Combination, Field(description="Mean, or for each view the teacher most confident, or so on the image's label.")
+    ] = "mean"
     label_classes: Annotated[int | None, Field(ge=1, description="Classes the teachers must know, if given.")] = None
     top_k: Annotated[int, Field(ge=1, description="Classes stored for each; the others share the tail.")] = 10
     precision: Annotated[float, Field(gt=0, lt=1, description="Largest total variation error when stored.")] = 1e-3
-    batch_size: Annotated[int, Field(ge=1, description="Images the teachers are asked about at once.")] = 64
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["auto"],
+        Field(description="Images the teachers are asked about at once; auto: as a GPU's memory allows, 64 on a CPU."),
+    ] = 64
+    compute: Annotated[Compute, Field(description="Arithmetic of the teachers' layers.")] = "float32"
+    compile: Annotated[bool, Field(description="Whether PyTorch compiles the teachers first.")] = False
     seed: Annotated[int, Field(description="Seed of the augmentations.")] = 0
 
     _loaded: Ensemble | None = PrivateAttr(None)
@@ -70,6 +67,10 @@ class Reinforce(Transform):
     def rows_per_sample(self) -> int:
         """The draws."""
         return self.draws
+
+    def inputs(self) -> pa.Schema:
+        """Return the image and, where labels are counted or looked at, the label."""
+        return columns.resolve(["image", *(["label"] if self.combine == ON_LABEL or self.label_classes else [])])
 
     def outputs(self) -> pa.Schema:
         """Return the parameters' columns, classes, shares and pixel_crc."""
@@ -90,28 +91,22 @@ class Reinforce(Transform):
     def setup(self) -> None:
         """Load the teachers. Raises: RequestError when top_k is more than the classes they know."""
         hardware: Any = {"cpus": max(1, int(self.resources.cpus)), "gpus": self.resources.gpus}
-        asked: Any = {"combine": self.combine, "classes": self.label_classes, "batch_size": self.batch_size}
-        self._loaded = Ensemble(self.teachers, self.augment.size, **asked, **hardware)
+        chosen = self.model_dump(include={"combine", "batch_size", "compute", "compile"})
+        self._loaded = Ensemble(self.teachers, self.augment.size, classes=self.label_classes, **chosen, **hardware)
         if (classes := self._loaded.classes) < self.top_k:
             raise RequestError(f"reinforce: top_k {self.top_k} is more than the {classes} classes the teachers know")
 
     def transform(self, batch: Batch) -> Columns:
         """Return the draws of all images, image by image."""
-        pixels, draws = batch.pixels, range(self.draws)
-        widths, heights = [p.shape[1] for p in pixels], [p.shape[0] for p in pixels]
-        made = self.augment.parameters(self.seed, batch.keys, draws, widths, heights)
-        hashed = counter.words(self.seed, "reinforce.pixel_crc", batch.keys, draws, 1).ravel() < 2**32 // _HASHED_ONE_IN
-        crcs = np.zeros(len(hashed), np.uint32)
+        ensemble, labels = self._ready(), None
+        if "label" in self.inputs().names:
+            labels = checked_labels(batch, ensemble.classes, needed=self.combine == ON_LABEL).repeat(self.draws)
+        views = Views(self.augment, self.seed, batch, range(self.draws))
+        batches = views.batches(ensemble.batch_size, max(1, int(self.resources.cpus)))
         steps = sparse.steps_for(self.top_k, self.precision)
-        made["classes"], made["shares"] = (np.empty((len(hashed), self.top_k), np.uint16) for _ in range(2))
-        for start in range(0, len(hashed), self.batch_size):
-            part = slice(start, min(start + self.batch_size, len(hashed)))
-            rows = range(part.start, part.stop)
-            seen = [self.augment.apply(pixels[i // self.draws], {n: v[i] for n, v in made.items()}) for i in rows]
-            answers = self._ready().probabilities(np.stack(seen))
-            made["classes"][part], made["shares"][part] = sparse.encode(answers, self.top_k, steps)
-            crcs[part] = [pixel_crc(image) if hashed[i] else 0 for i, image in zip(rows, seen, strict=True)]
-        return {name: _arrow(values) for name, values in made.items()} | {"pixel_crc": pa.array(crcs, mask=~hashed)}
+        said = sparse.encode_all(ensemble.answers(batches, labels), self.top_k, steps)
+        made = views.parameters | dict(zip(("classes", "shares"), said, strict=True))
+        return {name: _arrow(values) for name, values in made.items()} | {"pixel_crc": views.pixel_crcs()}
 
     def _ready(self) -> Ensemble:
         if self._loaded is None:

@@ -64,7 +64,7 @@ class Forward:
 
         self.networks, self.device, self.batch_size, self.cpus = list(networks), on, batch_size, cpus
         self._bfloat16 = compute == "bfloat16"
-        self._copies = torch.cuda.Stream(on) if on.type == "cuda" else None
+        self._copies = torch.cuda.Stream(on) if on.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def answers(self, batches: Iterable[Pixels], only: int | None = None) -> Iterator[list[Floats]]:
         """Yield what all networks, or one, answer to each batch (at most batch_size images); float32 (n, outputs).
@@ -99,7 +99,7 @@ class Forward:
                     answers.append(loaded.network(seen).float().to("cpu", non_blocking=True))
         arrived = None
         if self._copies is not None:
-            arrived = torch.cuda.Event()
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record(torch.cuda.current_stream(self.device))
         return Pending(answers, len(pixels), arrived)
 

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from reinforced import columns
 from reinforced.augment import TRANSFORM_VERSION, Augment
 from reinforced.errors import RequestError
+from reinforced.forward import Compute
 from reinforced.images import Pixels
 from reinforced.resize import LIBRARIES, Backend
 from reinforced.teacher import Measured, Preprocessing, Teacher
@@ -21,6 +23,19 @@ from reinforced.teachers import KINDS, Combination, Ensemble
 FORMAT_VERSION = 1
 METADATA_KEY = "reinforcement"
 """Name of the document; in a Parquet file's metadata it is `reinforced.reinforcement`."""
+
+_SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", "shares.list.element"]
+_COLUMNS = columns.layer_schemas()["reinforced"].fields
+_LEAVES = [f"{name}.list.element" if "[" in str(f.type) else name for name, f in _COLUMNS.items()]
+PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 9,
+    "row_group_size": 65_536,
+    "use_dictionary": [name for name in _LEAVES if name not in (*_SPREAD, "row", "pixel_crc")],
+    "column_encoding": dict.fromkeys(_SPREAD, "BYTE_STREAM_SPLIT") | {"row": "DELTA_BINARY_PACKED"},
+    "write_statistics": ["draw", "row"],
+}
+"""Encodings that suit the layer's columns."""
 
 
 class TeacherRecord(BaseModel):
@@ -63,6 +78,8 @@ class Reinforcement(BaseModel):
     augment: Augment
     teachers: tuple[TeacherRecord, ...]
     combine: Combination = "mean"
+    compute: Compute = "float32"
+    compiled: bool = False
 
     @classmethod
     def of(
@@ -85,6 +102,8 @@ class Reinforcement(BaseModel):
             augment=augment,
             teachers=teachers,
             combine=ensemble.combine,
+            compute=ensemble.compute,
+            compiled=ensemble.compiled,
         )
 
     @classmethod

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from reinforced.images import Pixels
 
 Combination = Literal["mean", "most_confident", "most_confident_on_label"]
+ON_LABEL: Combination = "most_confident_on_label"
 
 KINDS: dict[str, type[Teacher]] = {
     "torch_export": TorchExportTeacher,
@@ -141,7 +142,7 @@ class Ensemble:
             if self.combine == "most_confident":
                 confidence = stacked.max(axis=2)
             elif labels is None:
-                raise RequestError("combine: most_confident_on_label needs the images' labels")
+                raise RequestError(f"combine: {ON_LABEL} needs the images' labels")
             else:
                 confidence = stacked[:, rows, labels]
             picked: Floats = stacked[confidence.argmax(axis=0), rows]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ class OnnxTeacher(Teacher):
 
     Its size is the graph's, if that is fixed; the format has no place for a normalization, so give mean and std.
     """
+
+    native: ClassVar[bool] = False
 
     onnx: Annotated[str, Field(description="The .onnx file: a path, an fsspec URL, or package:path.")]
     output: Annotated[str | None, Field(description="Name of the output with the logits; default: the first.")] = None
