@@ -10,8 +10,8 @@ from small_teachers import cnn
 
 from reinforced.errors import RequestError
 from reinforced.forward import CPU_BATCH, Forward, largest_batch
-from reinforced.reinforcement import Reinforcement
 from reinforced.registry import find_operator
+from reinforced.reinforcement import Reinforcement
 from reinforced.teacher import Loaded, Preprocessing
 from reinforced.teachers import Ensemble, parse_teacher
 

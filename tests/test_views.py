@@ -19,7 +19,7 @@ def image(number: int) -> Pixels:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_images_come_in_order_whoever_made_them(threads: int) -> None:
-    parts = [range(0, 4), range(4, 8), range(8, 9)]
+    parts = [range(4), range(4, 8), range(8, 9)]
     batches = list(made_ahead(image, parts, threads))
     assert [len(batch) for batch in batches] == [4, 4, 1]
     np.testing.assert_array_equal(np.concatenate(batches)[:, 0, 0, 0], range(9))
@@ -33,7 +33,7 @@ def test_the_next_batch_is_made_while_one_is_looked_at() -> None:
             begun.set()
         return image(number)
 
-    batches = made_ahead(make, [range(0, 1), range(1, 2)])
+    batches = made_ahead(make, [range(1), range(1, 2)])
     next(batches)
     assert begun.wait(5), "nothing is made until it is asked for"
 
@@ -44,7 +44,7 @@ def test_an_image_that_cannot_be_made_raises_in_its_turn() -> None:
             raise ValueError("no view 3")
         return image(number)
 
-    batches = made_ahead(make, [range(0, 2), range(2, 4)], threads=2)
+    batches = made_ahead(make, [range(2), range(2, 4)], threads=2)
     assert len(next(batches)) == 2
     with pytest.raises(ValueError, match="no view 3"):
         next(batches)

@@ -1,4 +1,4 @@
-"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export`.
+"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export | teachers`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 the request was
 wrong, 130 interrupted.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from reinforced.errors import RequestError, RunError
+from reinforced.teachers_cli import teachers_app
 
 if TYPE_CHECKING:
     from reinforced.run import RunResult
@@ -29,6 +30,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(teachers_app, name="teachers")
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What Typer raises for wrong arguments; some versions have it from click, others bring their own."""

@@ -42,7 +42,7 @@ class Loaded:
     network: Network
     preprocessing: Preprocessing = Preprocessing()
     features: Network | None = None
-    """What it sees before it decides: prepared images to (N, dimensions); None where only its answer is to be had."""
+    """What it sees before it decides: prepared images to (N, dimensions), for comparing teachers; None: its answer."""
     channels_last: bool = False
     """Whether a GPU may be given its images with the channels last in memory, which convolutions run faster on."""
 
