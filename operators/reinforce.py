@@ -19,12 +19,17 @@ from reinforced.reinforcement import METADATA_KEY, PARQUET, Reinforcement
 from reinforced.teachers import ON_LABEL, AnyTeacher, Combination, Ensemble
 from reinforced.views import Views
 
+_LAST_DRAW = 65_535
+
 
 class Reinforce(Transform):
     """Store, for each of `draws` augmentations of an image, its parameters and the teachers' sparse probabilities.
 
     The student then replays the augmentation bit for bit and learns from the stored probabilities at no cost (Faghri et
-    al. 2023, *Reinforce Data, Multiply Impact*). `combine` says how several teachers' answers become one.
+    al. 2023, *Reinforce Data, Multiply Impact*). `combine` says how several teachers' answers become one. Without
+    teachers the parameters alone are stored, for methods that learn from views. MixUp and CutMix take their partners
+    from the same shard: let the source shuffle where neighbours are alike. More draws of the same images later are
+    another step, with `first_draw` where the first one ended and a layer of its own (`into`).
     """
 
     layer: ClassVar[str] = "reinforced"
@@ -41,7 +46,7 @@ class Reinforce(Transform):
 
     draws: Annotated[int, Field(ge=1, le=65_535, description="Reinforcements of each image.")]
     augment: Annotated[Augment, Field(description="What is done to the image before the teachers see it.")]
-    teachers: Annotated[tuple[AnyTeacher, ...], Field(min_length=1, description="The networks asked, at least one.")]
+    teachers: Annotated[tuple[AnyTeacher, ...], Field(description="The networks asked; none stores views alone.")] = ()
     combine: Annotated[
         Combination, Field(description="Mean, or for each view the teacher most confident, or so on the image's label.")
     ] = "mean"
@@ -54,13 +59,16 @@ class Reinforce(Transform):
     ] = 64
     compute: Annotated[Compute, Field(description="Arithmetic of the teachers' layers.")] = "float32"
     compile: Annotated[bool, Field(description="Whether PyTorch compiles the teachers first.")] = False
+    first_draw: Annotated[int, Field(ge=0, description="Number of the first draw; others add to an earlier layer.")] = 0
     seed: Annotated[int, Field(description="Seed of the augmentations.")] = 0
 
     _loaded: Ensemble | None = PrivateAttr(None)
 
     @model_validator(mode="after")
-    def _check_precision(self) -> Reinforce:
+    def _check_numbers(self) -> Reinforce:
         sparse.steps_for(self.top_k, self.precision)
+        if (last := self.first_draw + self.draws - 1) > _LAST_DRAW:
+            raise ValueError(f"the last draw would be number {last}; they go up to {_LAST_DRAW}: lower draws")
         return self
 
     @property
@@ -68,15 +76,26 @@ class Reinforce(Transform):
         """The draws."""
         return self.draws
 
+    @property
+    def first_draw_number(self) -> int:
+        """The number of the first draw."""
+        return self.first_draw
+
+    @property
+    def whole_shard(self) -> bool:
+        """Whether views are mixed with others of their shard."""
+        return bool(self.augment.mixing)
+
     def inputs(self) -> pa.Schema:
         """Return the image and, where labels are counted or looked at, the label."""
         return columns.resolve(["image", *(["label"] if self.combine == ON_LABEL or self.label_classes else [])])
 
     def outputs(self) -> pa.Schema:
-        """Return the parameters' columns, classes, shares and pixel_crc."""
+        """Return the parameters' columns, those of the classes and their shares, and pixel_crc."""
         kind = pa.list_(pa.uint16(), self.top_k)
-        lists = [field.with_type(kind) for field in columns.resolve(["classes", "shares"])]
-        return pa.schema([*self.augment.outputs(), *lists, columns.known_column("pixel_crc")])
+        lists = [field.with_type(kind) for field in columns.resolve(["class_places", "shares"])]
+        said = [columns.known_column("class_table"), *lists] if self.teachers else []
+        return pa.schema([*self.augment.outputs(), *said, columns.known_column("pixel_crc")])
 
     def ingredients(self) -> dict[str, str]:
         """Return the hashes of the teachers' weights."""
@@ -85,11 +104,15 @@ class Reinforce(Transform):
     def metadata(self) -> dict[str, str]:
         """Return the document that readers of the layer need; asks the teachers how many classes they know."""
         steps = sparse.steps_for(self.top_k, self.precision)
-        chosen = {"seed": self.seed, "draws": self.draws, "top_k": self.top_k, "steps": steps}
-        return {METADATA_KEY: Reinforcement.of(self._ready(), self.augment, **chosen).model_dump_json()}
+        chosen = {"seed": self.seed, "first_draw": self.first_draw, "draws": self.draws}
+        said = {"top_k": self.top_k, "steps": steps} if self.teachers else {"top_k": 0, "steps": 0}
+        made = Reinforcement.of(self._ready() if self.teachers else None, self.augment, **chosen, **said)
+        return {METADATA_KEY: made.model_dump_json()}
 
     def setup(self) -> None:
         """Load the teachers. Raises: RequestError when top_k is more than the classes they know."""
+        if not self.teachers:
+            return
         hardware: Any = {"cpus": max(1, int(self.resources.cpus)), "gpus": self.resources.gpus}
         chosen = self.model_dump(include={"combine", "batch_size", "compute", "compile"})
         self._loaded = Ensemble(self.teachers, self.augment.size, classes=self.label_classes, **chosen, **hardware)
@@ -98,15 +121,27 @@ class Reinforce(Transform):
 
     def transform(self, batch: Batch) -> Columns:
         """Return the draws of all images, image by image."""
+        draws = range(self.first_draw, self.first_draw + self.draws)
+        views = Views(self.augment, self.seed, batch, draws)
+        if not self.teachers:
+            said: dict[str, Any] = {}
+            views.make_hashed()
+        else:
+            said = self._said(batch, views)
+        return {name: _arrow(v) for name, v in views.parameters.items()} | said | {"pixel_crc": views.pixel_crcs()}
+
+    def _said(self, batch: Batch, views: Views) -> dict[str, Any]:
+        """Ask the teachers about all views and return the columns that hold what they said."""
         ensemble, labels = self._ready(), None
         if "label" in self.inputs().names:
             labels = checked_labels(batch, ensemble.classes, needed=self.combine == ON_LABEL).repeat(self.draws)
-        views = Views(self.augment, self.seed, batch, range(self.draws))
-        batches = views.batches(ensemble.batch_size, max(1, int(self.resources.cpus)))
-        steps = sparse.steps_for(self.top_k, self.precision)
-        said = sparse.encode_all(ensemble.answers(batches, labels), self.top_k, steps)
-        made = views.parameters | dict(zip(("classes", "shares"), said, strict=True))
-        return {name: _arrow(values) for name, values in made.items()} | {"pixel_crc": views.pixel_crcs()}
+        answers = ensemble.answers(views.batches(ensemble.batch_size, max(1, int(self.resources.cpus))), labels)
+        classes, shares = sparse.encode_all(answers, self.top_k, sparse.steps_for(self.top_k, self.precision))
+        tables, places = sparse.tabulate(classes.reshape(len(batch), self.draws, self.top_k))
+        table = pa.array(
+            [t if draw == 0 else None for t in tables for draw in range(self.draws)], pa.list_(pa.uint16())
+        )
+        return {"class_table": table, "class_places": _arrow(places.reshape(-1, self.top_k)), "shares": _arrow(shares)}
 
     def _ready(self) -> Ensemble:
         if self._loaded is None:

@@ -201,10 +201,10 @@ def test_a_layer_that_misses_rows_is_refused_before_training(tmp_path: Path) -> 
     pq.write_table(table.slice(0, 5), file)
     with pytest.raises(RequestError, match="5 reinforcements for 3 images x 4 draws"):
         next(EpochReader(str(path)).samples(0))
-    emptied = table.column("classes").to_pylist()
+    emptied = table.column("class_places").to_pylist()
     emptied[:3] = [None] * 3
     pq.write_table(table, file)
-    rewrite(file, classes=pa.chunked_array([pa.array(emptied, table.schema.field("classes").type)]))
+    rewrite(file, class_places=pa.chunked_array([pa.array(emptied, table.schema.field("class_places").type)]))
     with pytest.raises(RequestError, match="3 images that were kept have no reinforcement"):
         for epoch in range(4):
             next(EpochReader(str(path)).samples(epoch))

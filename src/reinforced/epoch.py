@@ -7,9 +7,9 @@ window; both depend on (seed, epoch) alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import pyarrow as pa
 from reinforced import counter, sparse
 from reinforced.augmentation import Parameters
 from reinforced.dataset import Dataset, open_dataset
+from reinforced.draw_layer import DrawLayer
 from reinforced.errors import RequestError
 from reinforced.images import ImageError, Pixels, decode
 from reinforced.reinforcement import Reinforcement, pixel_crc
@@ -66,24 +67,37 @@ class ShardEpoch:
 
     def sample(self, row: int) -> Sample:
         """Decode and augment one row. Raises: RequestError naming shard and key when the image is not what it was."""
-        try:
-            pixels = decode(self.images.column("image")[row].as_py() or b"")
-            pixels = self.reinforcement.augment.apply(pixels, {name: v[row] for name, v in self.parameters.items()})
-        except ImageError as error:
-            key = self.images.column("key")[row].as_py()
-            raise RequestError(f"shard {self.name}, sample {key}: {error}") from error
+        pixels = self.view(row, self.image(row))
         label = self.images.column("label")[row].as_py() if "label" in self.images.column_names else None
         targets = self.targets
         return Sample(
             pixels, targets.classes[row], targets.probabilities[row], targets.tail[row], -1 if label is None else label
         )
 
+    def image(self, row: int) -> Pixels:
+        """Decode the image of one row, uint8 (h, w, 3). Raises: RequestError naming shard and key when it is none."""
+        try:
+            return decode(self.images.column("image")[row].as_py() or b"")
+        except ImageError as error:
+            raise self._changed(row, error) from error
+
+    def view(self, row: int, image: Pixels) -> Pixels:
+        """Augment the decoded image of one row, and mix it with its partner's view where it has one."""
+        try:
+            return self.reinforcement.augment.view(lambda i: image if i == row else self.image(i), self.parameters, row)
+        except ImageError as error:
+            raise self._changed(row, error) from error
+
+    def _changed(self, row: int, error: ImageError) -> RequestError:
+        return RequestError(f"shard {self.name}, sample {self.images.column('key')[row].as_py()}: {error}")
+
 
 class EpochReader:
     """A reinforced dataset, for any framework: samples or batches of an epoch as NumPy arrays.
 
-    path: the dataset. layer: which layer of reinforcements. seed: decides the order and the draws. shuffle: off gives
-    the order on disk. window: samples shuffled together, held in memory as encoded images.
+    path: the dataset. layer: which layer of reinforcements, or several whose draws follow each other. seed: decides the
+    order and the draws. shuffle: off gives the order on disk. window: samples shuffled together, held in memory as
+    encoded images.
     Raises: RequestError if the layer is missing, newer than this version, or replays to other pixels than the teachers
     saw (PixelMismatchError); warns when the image libraries are not those that made it.
     """
@@ -92,19 +106,20 @@ class EpochReader:
         self,
         path: str | Dataset,
         *,
-        layer: str = "reinforced",
+        layer: str | Sequence[str] = "reinforced",
         seed: int = 0,
         shuffle: bool = True,
         window: int = 2048,
     ) -> None:
         self.dataset = path if isinstance(path, Dataset) else open_dataset(path)
-        self.layer, self.seed, self.shuffle, self.window = layer, seed, shuffle, max(1, window)
-        self.where = f"{self.dataset.path}, layer '{layer}'"
-        self.reinforcement = Reinforcement.parse(self.dataset.metadata(layer), self.where)
-        self.classes, self.draws = self.reinforcement.classes, self.reinforcement.draws
-        self.reinforcement.check_backends(self.where)
+        self.seed, self.shuffle, self.window = seed, shuffle, max(1, window)
         names = [shard.name for shard in self.dataset.shards]
         self._kept = [self.dataset.kept(name) for name in names]
+        asked = [layer] if isinstance(layer, str) else layer
+        self.layers = [DrawLayer(self.dataset, name, self._kept) for name in asked]
+        self.reinforcement = _agreed(self.layers)
+        self._ends = np.cumsum([own.reinforcement.draws for own in self.layers])
+        self.classes, self.draws = self.reinforcement.classes, int(self._ends[-1])
         counts = [
             s.rows if kept is None else kept.true_count for s, kept in zip(self.dataset.shards, self._kept, strict=True)
         ]
@@ -112,7 +127,8 @@ class EpochReader:
         offsets = counter.words(seed, "loader.draw", names, [0], 1).ravel() if names else np.zeros(0, np.uint32)
         self._first_draw = counter.below(offsets, self.draws)
         self._columns = ["key", "image", *(["label"] if "label" in self.dataset.schema.names else [])]
-        self._check_pixels()
+        for own, end in zip(self.layers, self._ends, strict=True):
+            self._check_pixels(own, int(end) - own.reinforcement.draws)
 
     def __len__(self) -> int:
         """Return the number of samples in an epoch."""
@@ -125,7 +141,14 @@ class EpochReader:
     def load(self, shard: int, epoch: int) -> ShardEpoch:
         """Read a shard's images and the draw of its reinforcements that an epoch takes."""
         name = self.dataset.shards[shard].name
-        return self._join(shard, self.dataset.read_shard(name, self._columns), self.draw(shard, epoch))
+        return self.take(shard, self.dataset.read_shard(name, self._columns), self.draw(shard, epoch))
+
+    def take(self, shard: int, images: pa.Table, draw: int) -> ShardEpoch:
+        """Join the images of a shard with one of its draws."""
+        number = int(np.searchsorted(self._ends, draw, side="right"))
+        layer, before = self.layers[number], self._ends[number] - self.layers[number].reinforcement.draws
+        made = layer.read(shard, int(draw - before))
+        return ShardEpoch(self.dataset.shards[shard].name, images, *made, layer.reinforcement)
 
     def samples(self, epoch: int, *, part: int = 0, parts: int = 1, start: int = 0) -> Iterator[Sample]:
         """Yield the samples of one of several equal parts of an epoch, from its sample number `start` on."""
@@ -171,50 +194,41 @@ class EpochReader:
         words = counter.words(self.seed, "loader.window", [f"{low}:{high}"], [epoch], high - low)
         return positions[np.argsort(words.ravel(), kind="stable")]
 
-    def _join(self, shard: int, images: pa.Table, draw: int, columns: tuple[str, ...] = ()) -> ShardEpoch:
-        name, rows = self.dataset.shards[shard].name, self.dataset.shards[shard].rows
-        augment, steps = self.reinforcement.augment, self.reinforcement.steps
-        wanted = [*augment.outputs().names, "classes", "shares", *columns]
-        made = self.dataset.read(self.layer, name, wanted)
-        if made.num_rows != rows * self.draws:
-            raise RequestError(
-                f"{self.where}, shard {name}: {made.num_rows} reinforcements for {rows} images x {self.draws} draws; "
-                "the layer is not complete, run the pipeline again"
-            )
-        made = made.slice(draw * rows, rows)
-        made = made if self._kept[shard] is None else made.filter(self._kept[shard])
-        arrays = {column: _numpy(made.column(column), f"{self.where}, shard {name}") for column in wanted}
-        classes, shares = arrays.pop("classes"), arrays.pop("shares")
-        return ShardEpoch(name, images, arrays, sparse.decode(classes, shares, steps), self.reinforcement)
-
-    def _check_pixels(self) -> None:
-        """Replay the first rows that have a pixel hash, and compare."""
+    def _check_pixels(self, layer: DrawLayer, before: int) -> None:
+        """Replay the first rows of a layer that have a pixel hash, and compare; `before` are the draws before it."""
         shard = next((i for i, count in enumerate(self.counts) if count), None)
         if shard is None:
             return
         name, rows = self.dataset.shards[shard].name, self.dataset.shards[shard].rows
-        hashes = self.dataset.read(self.layer, name, ["pixel_crc"]).column("pixel_crc")
+        hashes = self.dataset.read(layer.name, name, ["pixel_crc"]).column("pixel_crc")
         found = [i for i, value in enumerate(hashes.is_valid().to_pylist()) if value][:_CHECKED]
+        kept = self._kept[shard]
+        place = np.arange(rows) if kept is None else np.cumsum(kept.to_numpy(zero_copy_only=False)) - 1
         for draw in sorted({i // rows for i in found}):
-            epoch = self._join(shard, self.dataset.read_shard(name, self._columns), draw)
-            kept = self._kept[shard]
-            place = np.arange(rows) if kept is None else np.cumsum(kept.to_numpy(zero_copy_only=False)) - 1
+            epoch = self.take(shard, self.dataset.read_shard(name, self._columns), before + draw)
             for i in (i for i in found if i // rows == draw):
                 if pixel_crc(epoch.sample(int(place[i % rows])).pixels) != hashes[i].as_py():
                     raise PixelMismatchError(
-                        f"{self.where}, shard {name}, row {i % rows}, draw {draw}: the replayed pixels differ from "
-                        f"what the teachers saw. The layer was made with {self.reinforcement.backends}; install "
+                        f"{layer.where}, shard {name}, row {i % rows}, draw {draw}: the replayed pixels differ from "
+                        f"what the teachers saw. The layer was made with {layer.reinforcement.backends}; install "
                         "those, or run the pipeline again"
                     )
 
 
-def _numpy(column: pa.ChunkedArray, where: str) -> npt.NDArray[Any]:
-    if column.null_count:
-        raise RequestError(f"{where}: {column.null_count} images that were kept have no reinforcement; run it again")
-    array = column.combine_chunks()
-    if pa.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy().reshape(len(array), array.type.list_size)  # type: ignore[no-any-return]
-    return array.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+def _agreed(layers: Sequence[DrawLayer]) -> Reinforcement:
+    """Return the first layer's document. Raises: RequestError when another's draws do not fit beside its own."""
+    if not layers:
+        raise RequestError("name at least one layer of reinforcements")
+    first = layers[0].reinforcement
+    for other in layers[1:]:
+        for what, mine, its in (
+            ("size", first.augment.size, other.reinforcement.augment.size),
+            ("classes", first.classes, other.reinforcement.classes),
+            ("top_k", first.top_k, other.reinforcement.top_k),
+        ):
+            if mine != its:
+                raise RequestError(f"{other.where} has {what} {its}, '{layers[0].name}' has {mine}: read them apart")
+    return first
 
 
 def _stack(samples: list[Sample]) -> Batch:

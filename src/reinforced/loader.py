@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -47,7 +47,12 @@ class ReinforcedDataset(MapDataset[Item]):
     """
 
     def __init__(
-        self, path: str | Dataset, *, layer: str = "reinforced", targets: Targets = "sparse", seed: int = 0
+        self,
+        path: str | Dataset,
+        *,
+        layer: str | Sequence[str] = "reinforced",
+        targets: Targets = "sparse",
+        seed: int = 0,
     ) -> None:
         self.reader = EpochReader(path, layer=layer, seed=seed, shuffle=False)
         self.targets, self.epoch = targets, 0
@@ -87,7 +92,7 @@ class ReinforcedStream(IterableDataset[Item]):
         self,
         path: str | Dataset,
         *,
-        layer: str = "reinforced",
+        layer: str | Sequence[str] = "reinforced",
         targets: Targets = "sparse",
         seed: int = 0,
         shuffle: bool = True,

@@ -16,6 +16,7 @@ from reinforced.augment import TRANSFORM_VERSION, Augment
 from reinforced.errors import RequestError
 from reinforced.forward import Compute
 from reinforced.images import Pixels
+from reinforced.mixing import PARTNER
 from reinforced.resize import LIBRARIES, Backend
 from reinforced.teacher import Measured, Preprocessing, Teacher
 from reinforced.teachers import KINDS, Combination, Ensemble
@@ -24,13 +25,13 @@ FORMAT_VERSION = 1
 METADATA_KEY = "reinforcement"
 """Name of the document; in a Parquet file's metadata it is `reinforced.reinforcement`."""
 
-_SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", "shares.list.element"]
+_SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", PARTNER, "shares.list.element", "class_places.list.element"]
 _COLUMNS = columns.layer_schemas()["reinforced"].fields
-_LEAVES = [f"{name}.list.element" if "[" in str(f.type) else name for name, f in _COLUMNS.items()]
+_LEAVES = [f"{name}.list.element" if "list" in str(f.type) else name for name, f in _COLUMNS.items()]
 PARQUET: dict[str, Any] = {
     "compression": "zstd",
     "compression_level": 9,
-    "row_group_size": 65_536,
+    "write_page_index": False,  # row groups are small: it would only make footers larger
     "use_dictionary": [name for name in _LEAVES if name not in (*_SPREAD, "row", "pixel_crc")],
     "column_encoding": dict.fromkeys(_SPREAD, "BYTE_STREAM_SPLIT") | {"row": "DELTA_BINARY_PACKED"},
     "write_statistics": ["draw", "row"],
@@ -71,6 +72,7 @@ class Reinforcement(BaseModel):
     transform_version: int = TRANSFORM_VERSION
     backends: Annotated[dict[str, str], Field(description="Libraries that decoded and resized, with their versions.")]
     seed: int
+    first_draw: int = 0
     draws: int
     classes: int
     top_k: int
@@ -82,29 +84,15 @@ class Reinforcement(BaseModel):
     compiled: bool = False
 
     @classmethod
-    def of(
-        cls, ensemble: Ensemble, augment: Augment, *, seed: int, draws: int, top_k: int, steps: int
-    ) -> Reinforcement:
-        """Describe what these teachers and this configuration make."""
-        teachers = tuple(
-            TeacherRecord.of(teacher, sha256, preprocessing)
-            for teacher, sha256, preprocessing in zip(
-                ensemble.teachers, ensemble.hashes, ensemble.preprocessing, strict=True
-            )
-        )
-        return cls(
-            backends=backends(augment.backend),
-            seed=seed,
-            draws=draws,
-            classes=ensemble.classes,
-            top_k=top_k,
-            steps=steps,
-            augment=augment,
-            teachers=teachers,
-            combine=ensemble.combine,
-            compute=ensemble.compute,
-            compiled=ensemble.compiled,
-        )
+    def of(cls, ensemble: Ensemble | None, augment: Augment, **chosen: int) -> Reinforcement:
+        """Describe what these teachers (or nobody) and this configuration make; `chosen` are the fields of integers."""
+        said: dict[str, Any] = {"backends": backends(augment.backend), "augment": augment, **chosen}
+        if ensemble is None:
+            return cls(classes=0, teachers=(), **said)
+        asked = zip(ensemble.teachers, ensemble.hashes, ensemble.preprocessing, strict=True)
+        teachers = tuple(TeacherRecord.of(*one) for one in asked)
+        how: dict[str, Any] = {name: getattr(ensemble, name) for name in ("classes", "combine", "compute", "compiled")}
+        return cls(teachers=teachers, **how, **said)
 
     @classmethod
     def parse(cls, metadata: Mapping[str, str], where: str) -> Reinforcement:

@@ -131,7 +131,7 @@ def examples(dataset: Dataset, layer: str, names: Mapping[int, str]) -> list[Exa
     if shard is None:
         return []
     epochs = [reader.load(shard, epoch) for epoch in range(min(VIEWS, reader.draws))]
-    sure = np.mean([epoch.targets.probabilities[:, 0] for epoch in epochs], axis=0)
+    sure = np.mean([epoch.targets.probabilities.max(axis=1, initial=0) for epoch in epochs], axis=0)
     images = epochs[0].images
     labels = images.column("label").to_pylist() if "label" in images.column_names else [-1] * len(sure)
     found = []

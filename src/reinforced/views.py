@@ -15,6 +15,8 @@ from reinforced.images import Pixels
 from reinforced.reinforcement import pixel_crc
 
 _HASHED_ONE_IN = 64
+_MIXED_PIXELS = 1 << 26
+"""Decoded pixels kept for images that may be asked for as partners, 200 MB as RGB."""
 
 
 class Views:
@@ -22,9 +24,9 @@ class Views:
 
     def __init__(self, augment: Augment, seed: int, batch: Batch, draws: range) -> None:
         """Draw the parameters; the views are made when they are asked for."""
-        self.augment, self.pixels, self.draws = augment, batch.pixels, len(draws)
-        widths, heights = [p.shape[1] for p in self.pixels], [p.shape[0] for p in self.pixels]
-        self.parameters = augment.parameters(seed, batch.keys, draws, widths, heights)
+        self.augment, self.draws = augment, len(draws)
+        self._pixels = batch.decoder(_MIXED_PIXELS) if augment.mixing else batch.pixels.__getitem__
+        self.parameters = augment.parameters(seed, batch.keys, draws, *batch.sizes())
         chosen = counter.words(seed, "reinforce.pixel_crc", batch.keys, draws, 1).ravel()
         self._hashed = chosen < 2**32 // _HASHED_ONE_IN
         self._crcs = np.zeros(len(self._hashed), np.uint32)
@@ -36,14 +38,18 @@ class Views:
     def __len__(self) -> int:
         return len(self._hashed)
 
+    def make_hashed(self) -> None:
+        """Make the views whose pixels are hashed, and no others."""
+        for row in np.flatnonzero(self._hashed).tolist():
+            self._view(row)
+
     def batches(self, size: int, threads: int) -> Iterator[Pixels]:
         """Yield all views in order, in batches of at most `size`: uint8 (n, height, width, 3)."""
         parts = [range(start, min(start + size, len(self))) for start in range(0, len(self), size)]
         return made_ahead(self._view, parts, threads)
 
     def _view(self, row: int) -> Pixels:
-        image = self.pixels[row // self.draws]
-        made = self.augment.apply(image, {name: values[row] for name, values in self.parameters.items()})
+        made = self.augment.view(self._pixels, self.parameters, row, self.draws)
         if self._hashed[row]:
             self._crcs[row] = pixel_crc(made)
         return made
