@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -17,7 +16,7 @@ from reinforced.label_column import checked_labels
 from reinforced.operator import Columns, Transform
 from reinforced.reinforcement import METADATA_KEY, PARQUET, Reinforcement
 from reinforced.teachers import ON_LABEL, AnyTeacher, Combination, Ensemble
-from reinforced.views import Views
+from reinforced.views import Views, arrow_column
 
 _LAST_DRAW = 65_535
 
@@ -121,14 +120,9 @@ class Reinforce(Transform):
 
     def transform(self, batch: Batch) -> Columns:
         """Return the draws of all images, image by image."""
-        draws = range(self.first_draw, self.first_draw + self.draws)
-        views = Views(self.augment, self.seed, batch, draws)
-        if not self.teachers:
-            said: dict[str, Any] = {}
-            views.make_hashed()
-        else:
-            said = self._said(batch, views)
-        return {name: _arrow(v) for name, v in views.parameters.items()} | said | {"pixel_crc": views.pixel_crcs()}
+        views = Views(self.augment, self.seed, batch, range(self.first_draw, self.first_draw + self.draws))
+        said = self._said(batch, views) if self.teachers else {}
+        return views.columns() | said | {"pixel_crc": views.pixel_crcs()}
 
     def _said(self, batch: Batch, views: Views) -> dict[str, Any]:
         """Ask the teachers about all views and return the columns that hold what they said."""
@@ -141,7 +135,11 @@ class Reinforce(Transform):
         table = pa.array(
             [t if draw == 0 else None for t in tables for draw in range(self.draws)], pa.list_(pa.uint16())
         )
-        return {"class_table": table, "class_places": _arrow(places.reshape(-1, self.top_k)), "shares": _arrow(shares)}
+        return {
+            "class_table": table,
+            "class_places": arrow_column(places.reshape(-1, self.top_k)),
+            "shares": arrow_column(shares),
+        }
 
     def _ready(self) -> Ensemble:
         if self._loaded is None:
@@ -151,8 +149,3 @@ class Reinforce(Transform):
 
     def __getstate__(self) -> dict[Any, Any]:
         return super().__getstate__() | {"__pydantic_private__": {"_loaded": None}}
-
-
-def _arrow(values: np.ndarray[Any, Any]) -> pa.Array:
-    flat = pa.array(values.reshape(-1))
-    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from reinforced import counter
@@ -29,19 +31,20 @@ class Views:
         self.parameters = augment.parameters(seed, batch.keys, draws, *batch.sizes())
         chosen = counter.words(seed, "reinforce.pixel_crc", batch.keys, draws, 1).ravel()
         self._hashed = chosen < 2**32 // _HASHED_ONE_IN
-        self._crcs = np.zeros(len(self._hashed), np.uint32)
+        self._crcs, self._made = np.zeros(len(self._hashed), np.uint32), np.zeros(len(self._hashed), bool)
+
+    def columns(self) -> dict[str, pa.Array]:
+        """Return the parameters as columns."""
+        return {name: arrow_column(values) for name, values in self.parameters.items()}
 
     def pixel_crcs(self) -> pa.Array:
-        """Return the CRC-32 of one in 64 views, null for the others; all views must have been made."""
+        """Return the CRC-32 of one in 64 views, null for the others; makes those of them that nobody looked at."""
+        for row in np.flatnonzero(self._hashed & ~self._made).tolist():
+            self._view(row)
         return pa.array(self._crcs, mask=~self._hashed)
 
     def __len__(self) -> int:
         return len(self._hashed)
-
-    def make_hashed(self) -> None:
-        """Make the views whose pixels are hashed, and no others."""
-        for row in np.flatnonzero(self._hashed).tolist():
-            self._view(row)
 
     def batches(self, size: int, threads: int) -> Iterator[Pixels]:
         """Yield all views in order, in batches of at most `size`: uint8 (n, height, width, 3)."""
@@ -51,8 +54,14 @@ class Views:
     def _view(self, row: int) -> Pixels:
         made = self.augment.view(self._pixels, self.parameters, row, self.draws)
         if self._hashed[row]:
-            self._crcs[row] = pixel_crc(made)
+            self._crcs[row], self._made[row] = pixel_crc(made), True
         return made
+
+
+def arrow_column(values: npt.NDArray[Any]) -> pa.Array:
+    """Return values (rows,) or (rows, n) as a column, of lists of n where there are two axes."""
+    flat = pa.array(values.reshape(-1))
+    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
 def made_ahead(make: Callable[[int], Pixels], parts: Sequence[range], threads: int = 1) -> Iterator[Pixels]:
