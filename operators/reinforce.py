@@ -13,6 +13,7 @@ from reinforced.batch import Batch
 from reinforced.errors import RequestError
 from reinforced.forward import Compute
 from reinforced.label_column import checked_labels
+from reinforced.metrics import Labels
 from reinforced.operator import Columns, Transform
 from reinforced.reinforcement import METADATA_KEY, PARQUET, Reinforcement
 from reinforced.teachers import ON_LABEL, AnyTeacher, Combination, Ensemble
@@ -120,18 +121,19 @@ class Reinforce(Transform):
 
     def transform(self, batch: Batch) -> Columns:
         """Return the draws of all images, image by image."""
+        labels = None
+        if self.teachers and "label" in self.inputs().names:  # first, as it costs nothing
+            labels = checked_labels(batch, self._ready().classes, needed=self.combine == ON_LABEL).repeat(self.draws)
         views = Views(self.augment, self.seed, batch, range(self.first_draw, self.first_draw + self.draws))
-        said = self._said(batch, views) if self.teachers else {}
+        said = self._said(len(batch), views, labels) if self.teachers else {}
         return views.columns() | said | {"pixel_crc": views.pixel_crcs()}
 
-    def _said(self, batch: Batch, views: Views) -> dict[str, Any]:
+    def _said(self, images: int, views: Views, labels: Labels | None) -> dict[str, Any]:
         """Ask the teachers about all views and return the columns that hold what they said."""
-        ensemble, labels = self._ready(), None
-        if "label" in self.inputs().names:
-            labels = checked_labels(batch, ensemble.classes, needed=self.combine == ON_LABEL).repeat(self.draws)
+        ensemble = self._ready()
         answers = ensemble.answers(views.batches(ensemble.batch_size, max(1, int(self.resources.cpus))), labels)
         classes, shares = sparse.encode_all(answers, self.top_k, sparse.steps_for(self.top_k, self.precision))
-        tables, places = sparse.tabulate(classes.reshape(len(batch), self.draws, self.top_k))
+        tables, places = sparse.tabulate(classes.reshape(images, self.draws, self.top_k))
         table = pa.array(
             [t if draw == 0 else None for t in tables for draw in range(self.draws)], pa.list_(pa.uint16())
         )

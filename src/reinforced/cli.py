@@ -140,6 +140,9 @@ def plan(
     json_schema: Annotated[
         bool, typer.Option("--json-schema", help="Print the JSON Schema of pipeline files, for editors.")
     ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Ask the teachers about a few images, and say what all will take.")
+    ] = False,
 ) -> None:
     """Check a pipeline and show its steps and columns. Starts no worker and writes nothing."""
     from reinforced.display import json_line, plan_facts, plan_tables, show
@@ -154,10 +157,13 @@ def plan(
     from reinforced.plan import plan as make_plan
 
     made = make_plan(pipeline, settings or [])
+    from reinforced.estimate import estimate, estimates_table
+
+    found = estimate(made) if measure else []
     if as_json:
-        print(json_line(plan_facts(made)))
+        print(json_line(plan_facts(made) | ({"estimates": [vars(one) for one in found]} if measure else {})))
     else:
-        show(plan_tables(made))
+        show([*plan_tables(made), *([estimates_table(found)] if measure else [])])
 
 
 @app.command()
