@@ -17,6 +17,7 @@ from reinforced.images import Pixels
 from reinforced.reinforcement import pixel_crc
 
 _HASHED_ONE_IN = 64
+_DRAWN_AT_ONCE = 1 << 16
 _MIXED_PIXELS = 1 << 26
 """Decoded pixels kept for images that may be asked for as partners, 200 MB as RGB."""
 
@@ -28,7 +29,14 @@ class Views:
         """Draw the parameters; the views are made when they are asked for."""
         self.augment, self.draws = augment, len(draws)
         self._pixels = batch.decoder(_MIXED_PIXELS) if augment.mixing else batch.pixels.__getitem__
-        self.parameters = augment.parameters(seed, batch.keys, draws, *batch.sizes())
+        keys, (widths, heights) = batch.keys, batch.sizes()
+        # Drawing takes a hundred times the memory of what is drawn; a partner is drawn among all images at once.
+        images = max(1, len(keys) if augment.mixing else _DRAWN_AT_ONCE // self.draws)
+        parts = [
+            augment.parameters(seed, keys[part], draws, widths[part], heights[part])
+            for part in (slice(i, i + images) for i in range(0, max(len(keys), 1), images))
+        ]
+        self.parameters = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         chosen = counter.words(seed, "reinforce.pixel_crc", batch.keys, draws, 1).ravel()
         self._hashed = chosen < 2**32 // _HASHED_ONE_IN
         self._crcs, self._made = np.zeros(len(self._hashed), np.uint32), np.zeros(len(self._hashed), bool)
