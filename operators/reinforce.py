@@ -13,7 +13,6 @@ from reinforced.batch import Batch
 from reinforced.errors import RequestError
 from reinforced.forward import Compute
 from reinforced.label_column import checked_labels
-from reinforced.metrics import Labels
 from reinforced.operator import Columns, Transform
 from reinforced.reinforcement import METADATA_KEY, PARQUET, Reinforcement
 from reinforced.teachers import ON_LABEL, AnyTeacher, Combination, Ensemble
@@ -125,23 +124,13 @@ class Reinforce(Transform):
         if self.teachers and "label" in self.inputs().names:  # first, as it costs nothing
             labels = checked_labels(batch, self._ready().classes, needed=self.combine == ON_LABEL).repeat(self.draws)
         views = Views(self.augment, self.seed, batch, range(self.first_draw, self.first_draw + self.draws))
-        said = self._said(len(batch), views, labels) if self.teachers else {}
-        return views.columns() | said | {"pixel_crc": views.pixel_crcs()}
-
-    def _said(self, images: int, views: Views, labels: Labels | None) -> dict[str, Any]:
-        """Ask the teachers about all views and return the columns that hold what they said."""
-        ensemble = self._ready()
-        answers = ensemble.answers(views.batches(ensemble.batch_size, max(1, int(self.resources.cpus))), labels)
-        classes, shares = sparse.encode_all(answers, self.top_k, sparse.steps_for(self.top_k, self.precision))
-        tables, places = sparse.tabulate(classes.reshape(images, self.draws, self.top_k))
-        table = pa.array(
-            [t if draw == 0 else None for t in tables for draw in range(self.draws)], pa.list_(pa.uint16())
-        )
-        return {
-            "class_table": table,
-            "class_places": arrow_column(places.reshape(-1, self.top_k)),
-            "shares": arrow_column(shares),
-        }
+        found = views.columns()
+        if self.teachers:
+            ensemble, threads = self._ready(), max(1, int(self.resources.cpus))
+            answers = ensemble.answers(views.batches(ensemble.batch_size, threads), labels)
+            steps = sparse.steps_for(self.top_k, self.precision)
+            found |= said(*sparse.encode_all(answers, self.top_k, steps), self.draws)
+        return found | {"pixel_crc": views.pixel_crcs()}
 
     def _ready(self) -> Ensemble:
         if self._loaded is None:
@@ -151,3 +140,11 @@ class Reinforce(Transform):
 
     def __getstate__(self) -> dict[Any, Any]:
         return super().__getstate__() | {"__pydantic_private__": {"_loaded": None}}
+
+
+def said(classes: sparse.Classes, shares: sparse.Shares, draws: int) -> Columns:
+    """Return the columns that hold what the teachers said of some images' draws, image by image; both (rows, top_k)."""
+    tables, places = sparse.tabulate(classes.reshape(-1, draws, classes.shape[1]))
+    table = pa.array([t if draw == 0 else None for t in tables for draw in range(draws)], pa.list_(pa.uint16()))
+    places = places.reshape(shares.shape)
+    return {"class_table": table, "class_places": arrow_column(places), "shares": arrow_column(shares)}

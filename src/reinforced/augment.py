@@ -143,6 +143,10 @@ class Augment(Settings):
         other = {name: values[partner * draws + draw] for name, values in parameters.items()}
         return self.mix(view, self.apply(images(partner), other), own)
 
+    def plain(self, pixels: Pixels) -> Pixels:
+        """Resize a whole decoded image to the view's size with nothing random, whatever this does to its shape."""
+        return np.array(resize(pixels, self.size, self.backend))
+
     def mix(self, view: Pixels, partner: Pixels, row: Mapping[str, Any]) -> Pixels:
         """Mix a view with its partner's by the parameters of one row: first MixUp, then CutMix."""
         for part in self.mixing:

@@ -1,4 +1,4 @@
-"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export | teachers`.
+"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export | import | teachers`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 the request was
 wrong, 130 interrupted.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from reinforced import importing
 from reinforced.errors import RequestError, RunError
 from reinforced.teachers_cli import teachers_app
 
@@ -96,11 +97,23 @@ def run(
     plain: Annotated[bool, typer.Option("--plain", help="Progress as plain lines, also on a terminal.")] = False,
 ) -> None:
     """Run a pipeline, or go on with an interrupted one. The last line printed is the dataset's path."""
+    execute(pipeline, settings or [], engine, address, workers, plain)
+
+
+def execute(
+    pipeline: str | Mapping[str, Any],
+    settings: Sequence[str] = (),
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    plain: bool = False,
+) -> None:
+    """Run a pipeline, show how far it is, and at the end what it made."""
     from reinforced.plan import plan as make_plan
     from reinforced.progress import make_progress
     from reinforced.run import run as run_plan
 
-    made = make_plan(pipeline, settings or [])
+    made = make_plan(pipeline, settings)
     with make_progress([step.name for step in [made.source, *made.steps]], plain) as progress:
         result = run_plan(made, engine=engine, workers=workers, address=address, listener=progress)
     _summarize(result)
@@ -145,7 +158,7 @@ def plan(
     ] = False,
 ) -> None:
     """Check a pipeline and show its steps and columns. Starts no worker and writes nothing."""
-    from reinforced.display import json_line, plan_facts, plan_tables, show
+    from reinforced.display import json_line, print_plan
 
     if json_schema:
         from reinforced.json_schema import pipeline_schema
@@ -157,13 +170,7 @@ def plan(
     from reinforced.plan import plan as make_plan
 
     made = make_plan(pipeline, settings or [])
-    from reinforced.estimate import estimate, estimates_table
-
-    found = estimate(made) if measure else []
-    if as_json:
-        print(json_line(plan_facts(made) | ({"estimates": [vars(one) for one in found]} if measure else {})))
-    else:
-        show([*plan_tables(made), *([estimates_table(found)] if measure else [])])
+    print_plan(made, as_json, measure)
 
 
 @app.command()
@@ -268,6 +275,9 @@ def export(
         print(f"shard {shard}: {len(files):,} files", file=sys.stderr)
     print(f"{count:,} files")
     print(destination)
+
+
+app.command("import")(importing.command)
 
 
 def _version(asked: bool) -> None:

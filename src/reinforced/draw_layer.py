@@ -16,8 +16,6 @@ from reinforced.errors import RequestError
 from reinforced.mixing import PARTNER
 from reinforced.reinforcement import Reinforcement
 
-_SAID = ["class_table", "class_places", "shares"]
-
 
 class DrawLayer:
     """The draws of the kept rows of a dataset's shards.
@@ -34,48 +32,36 @@ class DrawLayer:
         self.mixes = bool(self.reinforcement.augment.mixing)
         for shard, rows in enumerate(kept):
             if self.mixes and rows is not None and rows.false_count:
-                partner = self._table(shard, [PARTNER]).column(PARTNER).to_numpy()
-                self._partners(shard, np.concatenate([part[self._mask(shard)] for part in self._by_draw(partner)]))
+                for draw in range(self.reinforcement.draws):
+                    self._partners(shard, _numpy(self.table(shard, draw, [PARTNER]).column(PARTNER), self.where))
 
     def read(self, shard: int, draw: int) -> tuple[Parameters, sparse.SparseProbabilities]:
         """Return one draw (from 0 in this layer) of a shard's kept rows; `mix_row` counts among the kept.
 
         Without teachers no classes are listed, and the tail is 1. Raises: RequestError for a row without reinforcement.
         """
-        rows = self.dataset.shards[shard].rows
-        said = _SAID if self.reinforcement.classes else []
-        made = self._table(shard, [*self.reinforcement.augment.outputs().names, *said])
-        tables = made.column("class_table").slice(0, rows) if said else None
-        made = made.slice(draw * rows, rows).drop_columns(["class_table"] if said else [])
-        if (kept := self.kept[shard]) is not None:
-            made, tables = made.filter(kept), tables.filter(kept) if tables is not None else None
+        said = ["class_places", "shares"] if self.reinforcement.classes else []
+        made = self.table(shard, draw, [*self.reinforcement.augment.outputs().names, *said])
         where = f"{self.where}, shard {self.dataset.shards[shard].name}"
         parameters = {name: _numpy(made.column(name), where) for name in made.column_names}
         if self.mixes:
             parameters[PARTNER] = self._partners(shard, parameters[PARTNER])
         count = made.num_rows
-        if tables is None:
+        if not said:
             empty = np.zeros((count, 0), np.uint16)
             return parameters, sparse.SparseProbabilities(empty, empty.astype(np.float32), np.ones(count, np.float32))
         places, shares = parameters.pop("class_places"), parameters.pop("shares")
+        tables = self.table(shard, 0, ["class_table"]).column("class_table")
         return parameters, sparse.decode(_looked_up(tables, places, where), shares, self.reinforcement.steps)
 
-    def _table(self, shard: int, columns: Sequence[str]) -> pa.Table:
-        info = self.dataset.shards[shard]
-        table = self.dataset.read(self.name, info.name, columns)
-        if table.num_rows != info.rows * self.reinforcement.draws:
-            raise RequestError(
-                f"{self.where}, shard {info.name}: {table.num_rows} reinforcements for {info.rows} images x "
-                f"{self.reinforcement.draws} draws; the layer is not complete, run the pipeline again"
-            )
-        return table
+    def table(self, shard: int, draw: int, columns: Sequence[str]) -> pa.Table:
+        """Read columns of one draw of a shard's kept rows."""
+        made = self.dataset.read_draw(self.name, self.dataset.shards[shard], draw, columns)
+        return made if self.kept[shard] is None else made.filter(self.kept[shard])
 
     def _mask(self, shard: int) -> npt.NDArray[np.bool_]:
         kept, rows = self.kept[shard], self.dataset.shards[shard].rows
         return np.ones(rows, bool) if kept is None else kept.to_numpy(zero_copy_only=False)
-
-    def _by_draw(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return values.reshape(self.reinforcement.draws, -1)
 
     def _partners(self, shard: int, partner: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Turn rows of the shard into places among the kept ones. Raises: RequestError for a partner that is gone."""
@@ -85,7 +71,7 @@ class DrawLayer:
             number = int(np.flatnonzero(~mask[partner])[0])
             name = self.dataset.shards[shard].name
             keys = self.dataset.read("samples", name, ["key"]).column("key")
-            own = keys[int(np.flatnonzero(mask)[number % mask.sum()])].as_py()
+            own = keys[int(np.flatnonzero(mask)[number])].as_py()
             raise RequestError(
                 f"{self.where}, shard {name}: sample {own} was mixed with {keys[int(partner[number])].as_py()}, which "
                 "was dropped since: reinforce the images that are left into another layer (into: ...)"

@@ -41,6 +41,6 @@ def write_layer(plan: Plan, layer: str, path: str, table: pa.Table) -> Written:
     group = ROWS_PER_GROUP
     if draws := draws_of(plan, layer):
         samples = max(1, table.num_rows // draws)
-        group = samples * max(1, 4 * ROWS_PER_GROUP // samples)  # whole draws, so that a reader can take one draw alone
+        group = samples * max(1, 4 * ROWS_PER_GROUP // samples)  # whole draws: docs/format.md has the measurements
     options = {"row_group_size": group} | operator.parquet
     return Storage(plan.out).write_table(path, table, **options)

@@ -19,7 +19,7 @@ from reinforced.images import ImageError, Pixels, decode, encode_png
 from reinforced.record import StepCounts
 
 if TYPE_CHECKING:
-    from reinforced.epoch import Sample
+    from reinforced.sample import Sample
 
 THUMBNAIL_PX = 128
 CLASSES, PER_CLASS, UNLABELLED = 12, 8, 48
@@ -125,7 +125,11 @@ def gallery(dataset: Dataset, names: Mapping[int, str]) -> list[Group]:
 def examples(dataset: Dataset, layer: str, names: Mapping[int, str]) -> list[Example]:
     """Replay the first stored views of images of the first shard, from the surest to the most doubtful one."""
     from reinforced.epoch import EpochReader
+    from reinforced.reinforcement import Reinforcement
 
+    origin = Reinforcement.parse(dataset.metadata(layer), layer).origin
+    if origin is not None and origin.replay == "no":
+        return []
     reader = EpochReader(dataset, layer=layer, shuffle=False)
     shard = next((i for i, count in enumerate(reader.counts) if count), None)
     if shard is None:
