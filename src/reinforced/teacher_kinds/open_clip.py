@@ -98,7 +98,7 @@ class OpenClipTeacher(Teacher):
             return found
 
         def features(images: Tensor) -> Tensor:
-            found: Tensor = module.encode_image(images, normalize=True)  # type: ignore[operator]
+            found: Tensor = module.encode_image(images, normalize=True)
             return found
 
         return Loaded(logits, _preprocessing(open_clip.get_model_preprocess_cfg(module)), features)

@@ -58,6 +58,6 @@ class TimmTeacher(Teacher):
         module = module.to(device).eval()
 
         def features(images: Tensor) -> Tensor:
-            return pooled(module.forward_head(module.forward_features(images), pre_logits=True))
+            return pooled(module.forward_head(module.forward_features(images), pre_logits=True))  # type: ignore[operator]
 
         return Loaded(module, preprocessing, features, channels_last=True)
