@@ -44,14 +44,14 @@ class ReadCommonCrawl(Source):
         for file in find_files(self.name(), self.path, SUFFIXES):
             found = {"file": file.path, "name": file.name, "size": file.size, "modified": file.modified}
             for start in range(0, file.size, self.shard_bytes):
-                yield found | {"start": start, "stop": min(start + self.shard_bytes, file.size)}
+                yield found | {"begin": start, "end": min(start + self.shard_bytes, file.size)}
 
     def read(self, shard: ShardSpec) -> pa.Table:
         """Read the records that begin in a range of bytes."""
         fs, _ = open_path(self.path)
         rows = [
             row
-            for record in read_records(fs, shard["file"], shard["start"], shard["stop"], shard["size"])
+            for record in read_records(fs, shard["file"], shard["begin"], shard["end"], shard["size"])
             for row in self._rows(record, f"{shard['name']}/{record.offset:012d}")
         ]
         schema = self.columns().append(pa.field("_error", pa.string()))

@@ -177,6 +177,14 @@ class Source(Operator):
         """Read a shard as `read` does, taking from what is there already."""
         return self.read(shard)
 
+    def rows_of(self, shard: ShardSpec) -> int | None:
+        """Return how many rows a shard has, by its description's `rows` or `start` and `stop`; None where unsaid."""
+        return shard["stop"] - shard["start"] if "stop" in shard else shard.get("rows")
+
+    def most_rows(self) -> int | None:
+        """Return the most rows a shard can have, where `shard_rows` says so; nothing is listed for that."""
+        return getattr(self, "shard_rows", None)
+
     def outputs(self) -> pa.Schema:
         """Return the columns of the source."""
         return self.columns()
