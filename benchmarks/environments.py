@@ -19,6 +19,7 @@ REQUIREMENTS = {
     "data_juicer": ["torch==2.13.0", "py-data-juicer==1.6.1", "aiohttp", "simplejpeg"],
     "data_juicer_images": [*TORCHVISION, "py-data-juicer==1.6.1", "aiohttp", "imagededup==0.3.3.post2"],
     "imagededup": [*TORCHVISION, "imagededup==0.3.3.post2"],
+    "img2dataset": ["img2dataset==1.47.0", "setuptools<81"],
     "datatrove": ["datatrove[io,processing]==0.10.1", "pillow", "simplejpeg"],
 }
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from reinforced import columns
 from reinforced.batch import Batch
+from reinforced.before import Before
 
 if TYPE_CHECKING:
     import duckdb
@@ -83,6 +84,8 @@ class Operator(BaseModel):
     """Columns it adds."""
     parquet: ClassVar[dict[str, Any]] = {}
     """Options of `pyarrow.parquet.write_table` that suit its layer."""
+    tuning: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that decide how fast and how patiently, not what: to change them makes no layer again."""
     alone: ClassVar[bool] = False
     """Whether it runs in a segment of its own: a model's last bits may depend on which rows share its batch."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
@@ -155,6 +158,9 @@ class Source(Operator):
 
     kind: ClassVar[str] = "source"
     layer: ClassVar[str] = "samples"
+    transient: ClassVar[frozenset[str]] = frozenset()
+    """Kinds of reasons (what is before the colon) for which another try may succeed. A source that has some is read
+    with `resume`, and `--retry-failed` has it try those rows again."""
 
     @abstractmethod
     def columns(self) -> pa.Schema:
@@ -168,6 +174,18 @@ class Source(Operator):
     @abstractmethod
     def read(self, shard: ShardSpec) -> pa.Table:
         """Read a shard's rows; a string column `_error` holds the reason for rows that could not be read."""
+
+    def resume(self, shard: ShardSpec, before: Before) -> pa.Table:  # noqa: ARG002
+        """Read a shard as `read` does, taking from what is there already."""
+        return self.read(shard)
+
+    def rows_of(self, shard: ShardSpec) -> int | None:
+        """Return how many rows a shard has, by its description's `rows` or `start` and `stop`; None where unsaid."""
+        return shard["stop"] - shard["start"] if "stop" in shard else shard.get("rows")
+
+    def most_rows(self) -> int | None:
+        """Return the most rows a shard can have, where `shard_rows` says so; nothing is listed for that."""
+        return getattr(self, "shard_rows", None)
 
     def outputs(self) -> pa.Schema:
         """Return the columns of the source."""
