@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from reinforced.ifs import Code, jittered, weighted
 from reinforced.images import Pixels
 from reinforced.stream import Stream
 
+Floats = npt.NDArray[np.float32]
 Hits = npt.NDArray[np.uint32]
 Packed = npt.NDArray[np.uint32]
 """A picture (height, width) with red, green and blue in the three low bytes of each value."""
@@ -61,20 +62,26 @@ class View:
     mirrored: tuple[bool, bool] = (False, False)
 
 
-def plot(code: Code, points: int, size_px: int, view: View, key: tuple[int, int], patch: int = PLAIN_PATCH) -> Hits | None:
+def plot(
+    code: Code, points: int, size_px: int, view: View, key: tuple[int, int], patch: int = PLAIN_PATCH
+) -> Hits | None:
     """Play the chaos game and count the points in each pixel: uint32 (size_px, size_px), by rows.
 
     points: how many, rounded up to a multiple of 64. key: two words that decide the sequence of maps. patch: nine bits
     of the 3 x 3 pixels that each point draws. Returns None where the points diverge or coincide.
     """
-    count = -(-points // kernel.LANES) * kernel.LANES
-    xs, ys = np.empty(count, np.float32), np.empty(count, np.float32)
-    box = _play(code, np.array(key, np.uint32), xs, ys)
+    xs, ys, box = _play(code, points, key)
     window = _window(box, view, size_px)
     if window is None:
         return None
     hits: Hits = kernel.count(xs, ys, window, size_px)
-    return hits if patch == PLAIN_PATCH else kernel.smear(hits, patch)  # type: ignore[no-any-return]
+    return hits if patch == PLAIN_PATCH else kernel.smear(hits, patch)
+
+
+def plot_window(code: Code, points: int, size_px: int, window: Floats, key: tuple[int, int]) -> Hits:
+    """Count the points through a fixed window: float32 (4,), its origin (x, y) and the pixels per unit (x, y)."""
+    xs, ys, _ = _play(code, points, key)
+    return kernel.count(xs, ys, window, size_px)  # type: ignore[no-any-return]
 
 
 def show(code: Code, vary: Vary, instance: int, sides: tuple[int, int], points: int, stream: Stream) -> Shown:
@@ -139,7 +146,7 @@ def compose_grey(shown: Sequence[Shown], size_px: int) -> Pixels:
 def fills(code: Code, min_filling: float) -> bool:
     """Return whether a fractal's points fall on at least that share of a picture of the whole."""
     hits = plot(code, FILLING_POINTS, FILLING_SIDE_PX, View(), (0, 0))
-    return hits is not None and np.count_nonzero(hits) >= min_filling * hits.size
+    return hits is not None and bool(np.count_nonzero(hits) >= min_filling * hits.size)
 
 
 def background(size_px: int, decay: float, colours: Packed, stream: Stream) -> Packed:
@@ -154,17 +161,20 @@ def random_palette(stream: Stream) -> Packed:
     return kernel.palette(hue, saturation, value)  # type: ignore[no-any-return]
 
 
-def _play(code: Code, key: npt.NDArray[np.uint32], xs: Any, ys: Any) -> tuple[float, float, float, float]:
-    ends, start = _ends(code), np.array(_fixed_point(code), np.float32)
-    maps = np.array(code.maps, np.float32)
+def _play(code: Code, points: int, key: tuple[int, int]) -> tuple[Floats, Floats, tuple[float, float, float, float]]:
+    """Return the points, x and y, and their least x, least y, largest x and largest y."""
+    count = -(-points // kernel.LANES) * kernel.LANES
+    xs, ys = np.empty(count, np.float32), np.empty(count, np.float32)
+    ends, maps = _ends(code), np.array(code.maps, np.float32)
+    rest = np.array(_fixed_point(code), np.float32), np.array(key, np.uint32), xs, ys
     if len(maps) <= kernel.FEW:
         columns = np.empty((6, kernel.FEW), np.float32)
         columns[:, : len(maps)], columns[:, len(maps) :] = maps.T, maps[-1:].T
         inner = [*ends[:-1], *[2**32 - 1] * kernel.FEW][: kernel.FEW - 1]
-        return kernel.play_few(columns, np.array(inner, np.uint32), start, key, xs, ys)  # type: ignore[no-any-return]
+        return xs, ys, kernel.play_few(columns, np.array(inner, np.uint32), *rest)
     entries = 1 << kernel.TABLE_BITS
     table = np.searchsorted([end * entries >> 32 for end in ends[:-1]], np.arange(entries), "right").astype(np.uint8)
-    return kernel.play_many(maps, table, start, key, xs, ys)  # type: ignore[no-any-return]
+    return xs, ys, kernel.play_many(maps, table, *rest)
 
 
 def _ends(code: Code) -> list[int]:
@@ -186,7 +196,7 @@ def _fixed_point(code: Code) -> tuple[float, float]:
     return ((1 - d) * e + b * f) / determinant, (c * e + (1 - a) * f) / determinant
 
 
-def _window(box: tuple[float, float, float, float], view: View, size_px: int) -> npt.NDArray[np.float32] | None:
+def _window(box: tuple[float, float, float, float], view: View, size_px: int) -> Floats | None:
     """Return origin and pixels per unit of a view for `kernel.count`; None without an extent."""
     if not all(math.isfinite(edge) and abs(edge) <= LARGEST for edge in box):
         return None

@@ -21,6 +21,7 @@ from reinforced import sparse
 from reinforced.dataset import Dataset
 from reinforced.epoch import EpochReader, Sample, ShardEpoch
 from reinforced.errors import RequestError
+from reinforced.fractal_dataset import FractalDataset as FractalDataset
 
 Targets = Literal["dense", "sparse"]
 
