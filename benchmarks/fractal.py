@@ -21,7 +21,7 @@ import reinforced
 from reinforced import fractal
 from reinforced.ifs import Code, CodeRecipe, find_code
 from reinforced.operators.synthesize.fractal import SynthesizeFractal
-from reinforced.stream import Stream
+from reinforced.stream import streams
 
 SIDE, POINTS = 256, 100_000
 CODES, DENSE_POINTS = 60, 2_000_000
@@ -43,10 +43,10 @@ def renderers(rounds: int) -> list[Metric]:
     reference = fractal_reference
     ms = alternate(
         {
-            "grey": _ms(lambda i: plain.make(i, 0)),
-            "grey_reference": _ms(lambda i: reference.grey(*arrays[i], POINTS, SIDE, patch)),
-            "full": _ms(lambda i: whole.make(i, 0)),
-            "full_reference": _ms(lambda i: reference.full(*arrays[i], POINTS, SIDE, patch, rng)),
+            "grey": _ms(_here(plain)),
+            "grey_reference": _ms(lambda: [reference.grey(*a, POINTS, SIDE, patch) for a in arrays]),
+            "full": _ms(_here(whole)),
+            "full_reference": _ms(lambda: [reference.full(*a, POINTS, SIDE, patch, rng) for a in arrays]),
         },
         rounds,
     )
@@ -58,18 +58,26 @@ def renderers(rounds: int) -> list[Metric]:
     ]
 
 
-def _ms(make: Callable[[int], Any]) -> Callable[[], float]:
-    def measure() -> float:
-        """The fastest quarter: what else the machine does only ever adds time."""
-        taken = []
-        for i in range(PICTURES):
-            start = time.perf_counter()
-            make(i)
-            taken.append(1000 * (time.perf_counter() - start))
-        return float(np.mean(sorted(taken)[: PICTURES // 4]))
+def _here(operator: SynthesizeFractal) -> Callable[[], None]:
+    """Render the first instance of each class as for a shard: random numbers for all of them are drawn at once."""
 
-    for i in range(3):
-        make(i)  # compiles
+    def make() -> None:
+        keys = [operator.key(i, 0) for i in range(PICTURES)]
+        for i, stream in enumerate(streams(operator.seed, operator.name(), keys)):
+            operator.picture(i, 0, stream)
+
+    return make
+
+
+def _ms(make: Callable[[], Any]) -> Callable[[], float]:
+    """Milliseconds a picture."""
+
+    def measure() -> float:
+        start = time.perf_counter()
+        make()
+        return 1000 * (time.perf_counter() - start) / PICTURES
+
+    make()  # compiles
     return measure
 
 
@@ -115,9 +123,9 @@ def pipeline(rounds: int, pictures: int) -> list[Metric]:
 
     def bare() -> float:
         start = time.perf_counter()
-        for label, instance in places:
-            stream = Stream(0, operator.name(), operator.key(label, instance))
-            operator.encode(operator.picture(label, instance, stream).pixels)
+        keys = [operator.key(*place) for place in places]
+        for place, stream in zip(places, streams(operator.seed, operator.name(), keys), strict=True):
+            operator.encode(operator.picture(*place, stream).pixels)
         return time.perf_counter() - start
 
     def stored(workers: int) -> Callable[[], float]:

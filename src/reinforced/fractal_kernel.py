@@ -113,22 +113,24 @@ def count(xs, ys, window, size):
 
     window: float32 (4,), the origin (x, y) and the pixels per unit (x, y), negative where the picture is mirrored.
     """
-    hits = np.zeros(size * size + 1, np.uint32)  # the last counts what lies outside
-    outside, edge, zero = np.int32(size * size), np.float32(size), np.float32(0)
-    side = np.int32(size)
+    row_length = np.int32(size + 2)  # what lies outside falls on a border that is cut off
+    hits = np.zeros(row_length * row_length, np.uint32)
+    zero, one, edge = np.float32(0), np.float32(1), np.float32(size + 1)
     left, top, wide, high = window[0], window[1], window[2], window[3]
-    at = np.empty(LANES, np.int32)
+    at = np.empty(LANES, np.uint32)
     for start in range(0, len(xs), LANES):
+        px, py = xs[start : start + LANES], ys[start : start + LANES]
         for i in range(LANES):
-            u = (xs[start + i] - left) * wide
-            v = (ys[start + i] - top) * high
-            inside = (u >= zero) & (u < edge) & (v >= zero) & (v < edge)
-            column = np.int32(u if inside else zero)
-            row = np.int32(v if inside else zero)
-            at[i] = np.int32(np.int32(row * side) + column) if inside else outside
+            u = (px[i] - left) * wide + one
+            v = (py[i] - top) * high + one
+            u = u if u > zero else zero
+            v = v if v > zero else zero
+            u = u if u < edge else edge
+            v = v if v < edge else edge
+            at[i] = np.uint32(np.int32(np.int32(v) * row_length) + np.int32(u))
         for i in range(LANES):
             hits[at[i]] += np.uint32(1)
-    return hits[: size * size].reshape(size, size)
+    return hits.reshape(row_length, row_length)[1:-1, 1:-1].copy()
 
 
 @_compiled
