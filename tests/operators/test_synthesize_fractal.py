@@ -137,7 +137,7 @@ def test_a_class_without_a_usable_code_costs_its_own_rows(monkeypatch: pytest.Mo
     ({"codes": "svg"}, "codes"),
 ])  # fmt: skip
 def test_what_cannot_be_rendered_is_refused_in_the_plan(wrong: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="synthesize.fractal") as caught:
+    with pytest.raises(RequestError, match=r"synthesize\.fractal") as caught:
         plan(spec(tmp_path, **wrong))
     assert said in str(caught.value)
 
