@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
+from reinforced.operator import Operator
 from reinforced.pipeline import load
 from reinforced.registry import find_operator
 from reinforced.synthesis import Synthesis
 
 FOLDER = Path(__file__).parent / "images"
-ROWS, COLUMNS, SIDE = 4, 8, 96
+ROWS, COLUMNS, SIDE = 3, 8, 96
 QUALITY = 80
 
 
@@ -25,13 +26,13 @@ def sheet(source: Synthesis) -> bytes:
 
 def main() -> None:
     """Write one sheet for each recipe and each of the other sources."""
-    sources = {}
+    sources: dict[str, Operator] = {}
     for recipe in ("fractal_1k", "fractal_multi", "one_fractal"):
         operator = load(recipe).source.operator
         sources[recipe] = type(operator).model_validate({**operator.model_dump(), "size_px": SIDE})
-    sources["visual_atom"] = find_operator("synthesize.visual_atom")(size_px=SIDE)
+    sources["visual_atom"] = find_operator("synthesize.visual_atom").model_validate({"size_px": SIDE})
     for kind in ("dead_leaves", "spectrum"):
-        sources[kind] = find_operator("synthesize.noise")(size_px=SIDE, kind_of_noise=kind)
+        sources[kind] = find_operator("synthesize.noise").model_validate({"size_px": SIDE, "kind_of_noise": kind})
     for name, source in sources.items():
         assert isinstance(source, Synthesis)
         path = FOLDER / f"synthesis_{name}.jpg"
