@@ -70,12 +70,12 @@ def _here(operator: SynthesizeFractal) -> Callable[[], None]:
 
 
 def _ms(make: Callable[[], Any]) -> Callable[[], float]:
-    """Milliseconds a picture."""
+    """Milliseconds of processor time a picture: all of it is one thread."""
 
     def measure() -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         make()
-        return 1000 * (time.perf_counter() - start) / PICTURES
+        return 1000 * (time.process_time() - start) / PICTURES
 
     make()  # compiles
     return measure
@@ -116,32 +116,35 @@ def _overlap(first: np.ndarray[Any, Any], second: np.ndarray[Any, Any]) -> float
 
 
 def pipeline(rounds: int, pictures: int) -> list[Metric]:
-    """Time a run that stores pictures, against rendering and encoding alone, and two workers against one."""
+    """Time a run against rendering and encoding alone, by processor time, and two workers against one."""
     source = {"op": "synthesize.fractal", "classes": 20, "instances": pictures // 20, "shard_rows": pictures // 8}
     operator = SynthesizeFractal(**{k: v for k, v in source.items() if k != "op"})  # type: ignore[arg-type]
     places = [divmod(i, operator.instances) for i in range(pictures)]
 
     def bare() -> float:
-        start = time.perf_counter()
         keys = [operator.key(*place) for place in places]
+        start = time.process_time()
         for place, stream in zip(places, streams(operator.seed, operator.name(), keys), strict=True):
             operator.encode(operator.picture(*place, stream).pixels)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
-    def stored(workers: int) -> Callable[[], float]:
+    def stored(workers: int, clock: Callable[[], float]) -> Callable[[], float]:
         def measure() -> float:
             with tempfile.TemporaryDirectory() as folder:
                 spec = {"name": "fractals", "out": str(Path(folder) / "out"), "source": source}
-                return reinforced.run(spec, workers=workers).wall_s
+                start = clock()
+                reinforced.run(spec, engine="local", workers=workers)
+                return clock() - start
 
         return measure
 
     bare()
-    seconds = alternate({"bare": bare, "stored": stored(1), "stored_2": stored(2)}, rounds)
+    cpu = alternate({"bare": bare, "stored": stored(1, time.process_time)}, rounds)  # one worker is this process
+    seconds = alternate({str(n): stored(n, time.perf_counter) for n in (1, 2)}, rounds)
     return [
-        Metric("pictures_per_s", pictures / seconds["stored"], "images/s", pictures / seconds["bare"]),
-        Metric("pipeline_share", seconds["bare"] / seconds["stored"], "share", 1.0, target=">= 0.7"),
-        times_better("speedup_2_workers", seconds["stored"] / seconds["stored_2"]),
+        Metric("pictures_per_cpu_s", pictures / cpu["stored"], "images/s", pictures / cpu["bare"]),
+        Metric("pipeline_share", cpu["bare"] / cpu["stored"], "share", 1.0, target=">= 0.7"),
+        times_better("speedup_2_workers", seconds["1"] / seconds["2"]),
     ]
 
 
