@@ -32,10 +32,18 @@ class SynthesizeFractal(Synthesis):
     uniform coefficients (Kataoka et al. 2020, *FractalDB*), or all from one code whose coefficients vary by `delta`
     (Nakamura et al. 2024, *1p-frac*). Codes that diverge or fill too little are drawn again (`code_attempts`), and so
     are views that show almost nothing (`attempts`). With several `objects`, `label` is the class of the topmost and
-    `labels` has all.
+    `object_labels` has all.
     """
 
-    made: ClassVar = ("labels", "boxes", "codes", "code_attempts", "attempts", "background_decay", "blur_passes")
+    made: ClassVar = (
+        "object_labels",
+        "object_boxes",
+        "codes",
+        "code_attempts",
+        "attempts",
+        "background_decay",
+        "blur_passes",
+    )
     writes: ClassVar = ("key", "image", "label", *made)
 
     codes: Annotated[CodeKind, Field(description="How codes are sampled: svd, uniform, or perturbed from one.")] = "svd"
@@ -110,8 +118,8 @@ class SynthesizeFractal(Synthesis):
         else:
             pixels = fractal.compose_grey(shown, self.size_px)
         values = {
-            "labels": [*others, label],
-            "boxes": [(one.left, one.top, one.hits.shape[1], one.hits.shape[0]) for one in shown],
+            "object_labels": [*others, label],
+            "object_boxes": [(one.left, one.top, one.hits.shape[1], one.hits.shape[0]) for one in shown],
             "codes": [[value for own in one.code.maps for value in own] for one in shown],
             "code_attempts": shown[-1].code.attempts,
             "attempts": max(one.attempts for one in shown),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from reinforced.comparison import HARD, Result, seen, spread
+from reinforced.comparison import HARD, Result, by_corruption, seen, spread
 from reinforced.dataset import Dataset
 from reinforced.images import ImageError, Pixels, decode, encode_png
 from reinforced.record import StepCounts
@@ -86,6 +86,7 @@ def render_report(dataset: Dataset, funnel: Mapping[str, StepCounts], evaluation
         evaluation=evaluation,
         deltas=deltas(evaluation) if evaluation else {},
         diagrams=diagrams(evaluation) if evaluation else [],
+        corruptions=by_corruption(evaluation) if evaluation else [],
         seen=seen(evaluation) if evaluation else "",
         **_origin(dataset),
     )

@@ -24,6 +24,7 @@ import reinforced.reinforcement
 from reinforced.cli import main
 from reinforced.epoch import EpochReader
 from reinforced.ledger import FAILED
+from reinforced.operators.reinforcements._pickles import load
 from reinforced.operators.reinforcements._torchvision import NAMES, stored_operations
 from reinforced.rand_augment import RandAugment
 
@@ -299,19 +300,13 @@ def test_too_many_samples_without_a_file_stop_the_run(photos: str, tmp_path: Pat
     assert run("ml-dr", tmp_path / "published", photos) == 1
 
 
-@pytest.mark.parametrize("form", ["legacy", "pickle"])
-def test_older_ways_of_torch_to_save_are_read(photos: str, tmp_path: Path, form: str) -> None:
-    folder = tmp_path / "published"
-    made = write_ml_dr(folder, 12)
-    assert run("ml-dr", folder, photos, "--into", "zip") == 0
-    for index, entries in enumerate(made):
-        if form == "legacy":
-            file = folder / f"{index}.pth.tar"
-            torch.save((index, entries), file, pickle_protocol=4, _use_new_zipfile_serialization=False)
-        else:
-            (folder / f"{index}.pth.tar").write_bytes(pickle.dumps((index, entries), protocol=4))
-    assert run("ml-dr", folder, photos, "--into", "older") == 0
-    assert stored(photos, "zip") == stored(photos, "older")
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_older_ways_of_torch_to_save_are_read(tmp_path: Path, protocol: int) -> None:
+    entries = (7, [{"params": [(1, 2, 3, 4), None, True], "prob": ([0.5, 0.25], [3, 1])}] * 2)
+    torch.save(entries, tmp_path / "new", pickle_protocol=protocol)
+    torch.save(entries, tmp_path / "old", pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    (tmp_path / "raw").write_bytes(pickle.dumps(entries, protocol=protocol))
+    assert [load((tmp_path / name).read_bytes()) for name in ("new", "old", "raw")] == [entries] * 3
 
 
 def test_a_turned_photo_is_not_given_crops_of_the_unturned_one(tmp_path: Path) -> None:

@@ -66,12 +66,12 @@ def test_instances_of_a_class_are_jitters_of_one_code() -> None:
 
 def test_a_picture_with_several_objects_names_them_all(tmp_path: Path) -> None:
     table = whole(objects=[1, 5], instances=8, size_px=64)
-    counts = {len(labels) for labels in table["labels"].to_pylist()}
+    counts = {len(labels) for labels in table["object_labels"].to_pylist()}
     assert counts == {1, 2, 3, 4, 5}
     for row in table.to_pylist():
-        assert row["labels"][-1] == row["label"] and set(row["labels"]) <= {0, 1, 2}
-        assert len(row["labels"]) == len(row["boxes"]) == len(row["codes"])
-        for left, top, width, height in row["boxes"]:
+        assert row["object_labels"][-1] == row["label"] and set(row["object_labels"]) <= {0, 1, 2}
+        assert len(row["object_labels"]) == len(row["object_boxes"]) == len(row["codes"])
+        for left, top, width, height in row["object_boxes"]:
             assert 0 <= left <= 64 - width and 0 <= top <= 64 - height and 9 <= width == height <= 39
 
 
@@ -80,7 +80,7 @@ def test_objects_are_where_their_boxes_are() -> None:
     for label in range(3):
         picture = source.make(label, 0)
         inside = np.zeros((64, 64), bool)
-        for left, top, width, height in picture.parameters["boxes"]:
+        for left, top, width, height in picture.parameters["object_boxes"]:
             inside[top : top + height, left : left + width] = True
             assert picture.pixels[top : top + height, left : left + width].any()
         assert not picture.pixels[~inside].any()
