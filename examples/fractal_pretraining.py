@@ -18,22 +18,22 @@ from torch.utils.data import DataLoader
 
 from reinforced.loader import FractalDataset
 
-SIDE, CLASSES, INSTANCES = 32, 1000, 60
+SIDE, CLASSES, INSTANCES = 16, 1000, 120
 PRETRAINING_EPOCHS, BATCH = 1, 128
 SHOTS, STEPS, SEEDS = 10, 150, 5
 
 
 def network(classes: int) -> nn.Sequential:
-    """Return a convolutional network for grey images of 32 px, about 60,000 weights without the last layer."""
+    """Return a convolutional network for grey images of 16 px, about 90,000 weights without the last layer."""
     layers: list[nn.Module] = []
-    for inside, outside in ((1, 16), (16, 32), (32, 64), (64, 64)):
+    for inside, outside in ((1, 32), (32, 64), (64, 128)):
         layers += [nn.Conv2d(inside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
         layers += [nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 4, classes))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 4, classes))
 
 
 def prepared(images: Tensor) -> Tensor:
-    """Return grey uint8 or float images (n, 1, 32, 32) in 0..255 as the network takes them."""
+    """Return grey uint8 or float images (n, 1, 16, 16) in 0..255 as the network takes them."""
     return images.float().div(255).sub(0.25).div(0.3)
 
 
@@ -43,7 +43,7 @@ def pretrain(epochs: int, workers: int) -> nn.Sequential:
     model = network(CLASSES)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
     fractals = FractalDataset(
-        classes=CLASSES, instances=INSTANCES * epochs, size_px=SIDE, points=6000, colour=False, background=False
+        classes=CLASSES, instances=INSTANCES * epochs, size_px=SIDE, points=2000, colour=False, background=False
     )
     loader = DataLoader(fractals, BATCH, shuffle=True, num_workers=workers)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.004, len(loader))
@@ -59,7 +59,7 @@ def pretrain(epochs: int, workers: int) -> nn.Sequential:
 
 
 def digits() -> tuple[Tensor, Tensor]:
-    """Return the digits enlarged to 32 px, (1797, 1, 32, 32) in 0..255, and their classes."""
+    """Return the digits enlarged to 16 px, (1797, 1, 16, 16) in 0..255, and their classes."""
     found = load_digits()
     images = torch.from_numpy(found.images).float()[:, None] * (255 / 16)
     return nn.functional.interpolate(images, SIDE, mode="bilinear"), torch.from_numpy(found.target)

@@ -36,13 +36,8 @@ class SynthesizeFractal(Synthesis):
     """
 
     made: ClassVar = (
-        "object_labels",
-        "object_boxes",
-        "codes",
-        "code_attempts",
-        "attempts",
-        "background_decay",
-        "blur_passes",
+        *("object_labels", "object_boxes", "codes", "code_attempts"),
+        *("attempts", "background_decay", "blur_passes"),
     )
     writes: ClassVar = ("key", "image", "label", *made)
 
@@ -50,9 +45,7 @@ class SynthesizeFractal(Synthesis):
     maps: Annotated[
         tuple[Maps, Maps], AfterValidator(_rising), Field(description="Least and most maps of a code, from 2 to 16.")
     ] = (2, 4)
-    max_singular_value: Annotated[
-        float, Field(gt=0, le=1, description="Largest singular value of a map (svd, perturbed): above 1 it expands.")
-    ] = 1.0
+    max_singular_value: Annotated[float, Field(gt=0, le=1, description="Largest of a map (svd, perturbed).")] = 1.0
     delta: Annotated[float, Field(gt=0, lt=1, description="Largest change of a coefficient (perturbed).")] = 0.1
     min_filling: Annotated[
         float, Field(ge=0, lt=1, description="Least share of 512 x 512 pixels that 100,000 points of a code fall on.")
@@ -111,8 +104,7 @@ class SynthesizeFractal(Synthesis):
         others = [stream.below(self.classes) for _ in range(stream.between(*self.objects) - 1)]
         shown = [self._show(own, instance, stream) for own in (*others, label)]
         decay = stream.uniform(0.4, 0.8) if self.background else None
-        blurred = self.colour and stream.chance(self.blur_probability)
-        passes = stream.between(1, 3) if blurred else 0
+        passes = stream.between(1, 3) if self.colour and stream.chance(self.blur_probability) else 0
         if self.colour:
             pixels = fractal.compose(shown, self.size_px, decay, passes, stream)
         else:
