@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,8 @@ def vectors(rows: int) -> npt.NDArray[np.float32]:
     twins, originals = np.split(numbers.permutation(rows)[: rows // 5], 2)
     noise = numbers.uniform(0.1, 0.7, (len(twins), 1)) * numbers.normal(size=(len(twins), DIMENSIONS))
     found[twins] = found[originals] + noise
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return unit
 
 
 def bare(found: npt.NDArray[np.float32], clusters: int) -> set[int]:
@@ -181,7 +182,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=1_000_000, help="embeddings of 512 dimensions")
     parser.add_argument("--only", choices=["hashing", "recall", "clustering", "semantic"])
     asked = parser.parse_args()
-    parts = {
+    parts: dict[str, Callable[[], list[Metric]]] = {
         "hashing": lambda: hashing(asked.rounds),
         "recall": recall,
         "clustering": lambda: clustering(asked.hashes),

@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from reinforced import columns
 from reinforced.batch import Batch
+from reinforced.flow import MEASURED
 from reinforced.images import ImageError, measure
 from reinforced.ledger import DROPPED, FAILED, LedgerPiece
 from reinforced.operator import Filter, Generator, Global, Operator, Transform
 from reinforced.pipeline import Step
-from reinforced.plan import MEASURED, Plan
+from reinforced.plan import Plan
 
 Result = TypeVar("Result")
 Rows = tuple[Batch, list[int]]
