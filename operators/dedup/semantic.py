@@ -12,6 +12,7 @@ from pydantic import Field
 
 from reinforced import columns, embeddings
 from reinforced.batch import Batch
+from reinforced.duplicates import rows_of
 from reinforced.operator import Columns, Global
 
 if TYPE_CHECKING:
@@ -77,15 +78,16 @@ class DedupSemantic(Global):
         )
         placed = "SELECT place, embedding FROM sketches JOIN ranked USING (shard, row)"
         with tempfile.TemporaryDirectory(prefix="reinforced-") as folder:
-            rows = sketches.query("_", "SELECT count(*) FROM ranked").fetchall()[0][0]
+            rows = rows_of(sketches, "SELECT count(*) FROM ranked").fetchall()[0][0]
             count = self.clusters or max(1, round(rows**0.5))
-            vectors = embeddings.on_disk(sketches.query("sketches", placed), rows, Path(folder, "embeddings"))
+            vectors = embeddings.on_disk(rows_of(sketches, placed), rows, Path(folder, "embeddings"))
             cluster, centroid = embeddings.k_means(vectors, count, self.seed)
-            order = {"farthest": centroid, "nearest": -centroid, "largest": np.zeros(len(centroid))}[self.keep]
+            orders = {"farthest": centroid, "nearest": -centroid, "largest": np.zeros_like(centroid)}
+            order = orders[self.keep]
             similarity, like = embeddings.nearest_before(vectors, cluster, order)
         found = pa.table({"place": np.arange(len(like)), "cluster": cluster, "cosine": similarity, "other": like})
-        result = sketches.query(
-            "_",
+        result = sketches.query(  # here, where DuckDB sees `found`
+            "sketches",
             f"""
             SELECT r.shard, r.row, CASE WHEN cosine > {self.min_similarity!r}
                 THEN 'semantic duplicate: like ' || o.key END AS reason,

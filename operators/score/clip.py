@@ -60,7 +60,7 @@ class ScoreClip(Transform):
 
     def setup(self) -> None:
         """Load the model."""
-        self._encoder = ClipEncoder(self.model, self.batch_size, max(1, int(self.resources.cpus)), self.resources.gpus)
+        self._encoder = ClipEncoder(self.model, self.batch_size, self.resources)
 
     def transform(self, batch: Batch) -> Columns:
         """Return a cosine a row, null where there is no text."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PrivateAttr
 
 from reinforced.batch import Batch
+from reinforced.forward import Floats
 from reinforced.operator import Transform
 from reinforced.resize import fit
-from reinforced.teachers import AnyTeacher, Combination, Ensemble, Floats
+from reinforced.teachers import AnyTeacher, Ensemble
 
 
 class AsksTeachers(Transform):
@@ -20,7 +21,9 @@ class AsksTeachers(Transform):
     alone: ClassVar = True
 
     teachers: Annotated[tuple[AnyTeacher, ...], Field(min_length=1, description="The networks asked.")]
-    combine: Annotated[Combination, Field(description="Mean, or the most confident teacher for each image.")] = "mean"
+    combine: Annotated[
+        Literal["mean", "most_confident"], Field(description="Mean, or the most confident teacher for each image.")
+    ] = "mean"
     size_px: Annotated[int, Field(ge=1, description="Side of the square; teachers of other sizes resize it.")] = 224
     batch_size: Annotated[int, Field(ge=1, description="Images the teachers are asked about at once.")] = 64
 
@@ -43,5 +46,9 @@ class AsksTeachers(Transform):
     def probabilities(self, batch: Batch) -> Floats:
         """Return the probability of every class for each image, (n, classes)."""
         assert self._loaded is not None, "setup() comes first"
-        size = (self.size_px, self.size_px)
-        return self._loaded.probabilities(np.stack([fit(pixels, size) for pixels in batch.pixels]))
+        size, pixels = (self.size_px, self.size_px), batch.pixels
+        batches = (
+            np.stack([fit(image, size) for image in pixels[start : start + self.batch_size]])
+            for start in range(0, len(pixels), self.batch_size)
+        )
+        return np.concatenate(list(self._loaded.answers(batches)))

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from reinforced.augmentation import Settings
 from reinforced.errors import RequestError
+from reinforced.forward import Forward, threads
 from reinforced.images import Pixels
+from reinforced.operator import Resources
 from reinforced.resize import fit
-from reinforced.teacher import Preprocessing
-from reinforced.threads import compute_threads
+from reinforced.teacher import Loaded, Preprocessing
 from reinforced.weight_files import hash_file
 from reinforced.weights import Weights, base_name, files_of, fill
 
@@ -116,48 +117,40 @@ class OpenClipModel(Settings):
 class ClipEncoder:
     """A CLIP model ready to be asked; the answer for a row is the same however rows are batched."""
 
-    def __init__(self, model: OpenClipModel, batch_size: int, cpus: int, gpus: float) -> None:
+    def __init__(self, model: OpenClipModel, batch_size: int, resources: Resources) -> None:
         """Load the model. Raises: RequestError when it cannot be built."""
         import open_clip
         import torch
 
-        self.device = torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
-        self._batch_size, self._cpus = batch_size, cpus
-        self._module, self._tokenizer = model.build(self.device)
-        self._how = preprocessing(open_clip.get_model_preprocess_cfg(self._module))
-        assert self._how.size is not None
-        self._size = self._how.size
+        self._device = torch.device("cuda" if resources.gpus > 0 and torch.cuda.is_available() else "cpu")
+        self._batch_size, self._cpus = batch_size, max(1, int(resources.cpus))
+        module, self._tokenizer = model.build(self._device)
+        self._module: Any = module
+        self._how = preprocessing(open_clip.get_model_preprocess_cfg(module))
+        loaded = Loaded(lambda images: self._module.encode_image(images, normalize=True), self._how)
+        self._forward = Forward([loaded], self._device, batch_size=batch_size, cpus=self._cpus)
 
     def images(self, pictures: Sequence[Pixels]) -> Embeddings:
         """Embed decoded images, resized to fill the model's input and cropped at the centre: (n, d) of unit length."""
-        from reinforced.teachers import prepared
-
-        def encode(part: Any) -> Any:
-            return self._module.encode_image(prepared(part, self._how), normalize=True)  # type: ignore[operator]
-
-        bicubic = self._how.interpolation == "bicubic"
-        views = [fit(picture, self._size, bicubic=bicubic) for picture in pictures]
-        return self._batched(np.stack(views), encode)
+        size, bicubic = self._how.size, self._how.interpolation == "bicubic"
+        assert size is not None
+        batches = (
+            np.stack([fit(picture, size, bicubic=bicubic) for picture in pictures[start : start + self._batch_size]])
+            for start in range(0, len(pictures), self._batch_size)
+        )
+        return np.concatenate([found for (found,) in self._forward.answers(batches)])
 
     def texts(self, texts: Sequence[str]) -> Embeddings:
         """Embed texts, cut off where the model's context ends: (n, d) of unit length."""
-        return self._batched(
-            self._tokenizer(list(texts)).numpy(),
-            lambda part: self._module.encode_text(part, normalize=True),  # type: ignore[operator]
-        )
-
-    def _batched(self, values: npt.NDArray[Any], encode: Any) -> Embeddings:
         import torch
 
         found = []
-        with torch.inference_mode(), compute_threads(self._cpus):
-            for start in range(0, len(values), self._batch_size):
-                part = values[start : start + self._batch_size]
-                # Always the same shape: another would pick other kernels, which round differently.
-                padded = np.zeros((self._batch_size, *part.shape[1:]), part.dtype)
-                padded[: len(part)] = part
-                answer = encode(torch.from_numpy(padded).to(self.device))
-                found.append(answer[: len(part)].float().cpu().numpy())
+        with torch.inference_mode(), threads(self._cpus):
+            for start in range(0, len(texts), self._batch_size):
+                part = list(texts[start : start + self._batch_size])
+                padded = part + [""] * (self._batch_size - len(part))  # always the same shape, see Forward
+                tokens = self._tokenizer(padded).to(self._device)
+                found.append(self._module.encode_text(tokens, normalize=True)[: len(part)].float().cpu().numpy())
         return np.concatenate(found)
 
 

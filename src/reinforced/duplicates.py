@@ -39,13 +39,13 @@ class NearDuplicates(Global):
             f"CREATE TEMP TABLE ranked AS SELECT row_number() OVER (ORDER BY {order}) - 1 AS place, * "
             f"FROM sketches WHERE {there}",
         )
-        ordered = sketches.query("_", f"SELECT {', '.join(values)} FROM ranked ORDER BY place").to_arrow_table()
+        ordered = rows_of(sketches, f"SELECT {', '.join(values)} FROM ranked ORDER BY place").to_arrow_table()
         first, distance = self.cluster(ordered)
         shared = np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1)
         found = pa.table({"place": shared, "first": first[shared], "distance": distance[shared].astype(np.float64)})
         cluster, far = self.outputs().names
-        result = sketches.query(
-            "_",
+        result = sketches.query(  # here, where DuckDB sees `found`
+            "sketches",
             f"""
             SELECT r.shard, r.row, CASE WHEN found.place <> found.first
                 THEN 'near-duplicate: ' || kept.key || ' is kept' END AS reason,
@@ -56,3 +56,10 @@ class NearDuplicates(Global):
         )
         assert result is not None and found.num_rows == len(shared)
         return result
+
+
+def rows_of(sketches: duckdb.DuckDBPyRelation, query: str) -> duckdb.DuckDBPyRelation:
+    """Return the rows of a query on the sketches, which it calls `sketches`."""
+    found = sketches.query("sketches", query)
+    assert found is not None, "the query returns no rows"
+    return found

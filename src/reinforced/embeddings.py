@@ -49,7 +49,8 @@ def units(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     if not np.isfinite(vectors).all():
         raise ValueError("the embedding is not finite")
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, 1)
+    scaled: npt.NDArray[np.float32] = vectors / np.where(lengths > 0, lengths, 1)
+    return scaled
 
 
 def on_disk(placed: duckdb.DuckDBPyRelation, rows: int, path: Path) -> Vectors:

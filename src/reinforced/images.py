@@ -200,6 +200,11 @@ def _orientation(data: bytes, image) -> int:  # type: ignore[no-untyped-def]
         return 1
 
 
+def looks_like_image(head: bytes) -> bool:
+    """Return whether a file that begins so may be an image in an allowed format."""
+    return head.startswith(tuple(_SIGNATURES)) and (head[:4] != b"RIFF" or head[8:12] in (b"WEBP", b""))
+
+
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"no pixels: {width} x {height}")

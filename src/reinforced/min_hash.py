@@ -33,7 +33,8 @@ def signature(text: str, seed: int) -> Signatures:
     codes = np.pad(codes, (0, max(0, SHINGLE - len(codes))))
     windows = np.lib.stride_tricks.sliding_window_view(codes, SHINGLE)
     shingles = _mixed((windows * weights).sum(1, dtype=np.uint64))
-    return (np.unique(shingles)[:, None] * factors + offsets >> np.uint64(32)).min(0).astype(np.uint32)
+    least: Signatures = (np.unique(shingles)[:, None] * factors + offsets >> np.uint64(32)).min(0).astype(np.uint32)
+    return least
 
 
 @functools.cache

@@ -51,7 +51,8 @@ def perceptual_hash(images: Sequence[bytes], kind: Kind) -> tuple[Hashes, Qualit
 
 def pdq_of_luma(luma: Pixels) -> Hashes:
     """Return PDQ of one picture, uint8 (height, width), whose every pixel counts: uint64 (4,)."""
-    return _above_median(_reduced([luma], _RECIPES["pdq"]), 16)[0]
+    found: Hashes = _above_median(_reduced([luma], _RECIPES["pdq"]), 16)[0]
+    return found
 
 
 def words(kind: Kind) -> int:
@@ -69,12 +70,14 @@ def hash_array(column: pa.ChunkedArray) -> Hashes:
     """Return a column of hashes without nulls as uint64 (rows, words): the reverse of `hash_column`."""
     values = column.combine_chunks()
     flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
-    return flat.to_numpy().reshape(len(values), -1) if len(values) else np.empty((0, 1), np.uint64)
+    hashes: Hashes = flat.to_numpy().reshape(len(values), -1) if len(values) else np.empty((0, 1), np.uint64)
+    return hashes
 
 
 def hamming(first: Hashes, second: Hashes) -> npt.NDArray[np.int64]:
     """Return the number of bits in which hashes differ; shapes broadcast, words are the last axis."""
-    return np.bitwise_count(first ^ second).sum(-1, dtype=np.int64)
+    differing: npt.NDArray[np.int64] = np.bitwise_count(first ^ second).sum(-1, dtype=np.int64)
+    return differing
 
 
 def _reduced(lumas: Sequence[Pixels], recipe: _Recipe) -> Matrix:
@@ -92,7 +95,8 @@ def _above_median(small: Matrix, frequencies: int) -> Hashes:
     # A coarse grid, so that what is equal in theory (all of a plain picture) does not hang on the last bits of a sum.
     found = np.round(basis @ small @ basis.T * 64).reshape(len(small), -1)
     above = found > np.median(found, axis=1, keepdims=True)
-    return np.packbits(above, axis=1, bitorder="little").view("<u8").astype(np.uint64)
+    hashes: Hashes = np.packbits(above, axis=1, bitorder="little").view("<u8").astype(np.uint64)
+    return hashes
 
 
 def _quality(small: Matrix) -> Quality:
@@ -100,14 +104,16 @@ def _quality(small: Matrix) -> Quality:
     side = small.shape[-1]
     steps = [np.abs(np.diff(small, axis=axis) * np.float32(100 / 255)).astype(np.int64).sum((1, 2)) for axis in (1, 2)]
     per_point = 90 * side * (side - 1) // (64 * 63)
-    return np.minimum((steps[0] + steps[1]) // per_point, 100).astype(np.uint8)
+    quality: Quality = np.minimum((steps[0] + steps[1]) // per_point, 100).astype(np.uint8)
+    return quality
 
 
 @functools.cache
 def _cosines(frequencies: int, length: int) -> Matrix:
     """Return the rows 1 to n of the orthonormal discrete cosine transform (type II)."""
     angles = np.pi * np.arange(1, frequencies + 1)[:, None] * (np.arange(length) + 0.5) / length
-    return (np.sqrt(2 / length) * np.cos(angles)).astype(np.float32)
+    basis: Matrix = (np.sqrt(2 / length) * np.cos(angles)).astype(np.float32)
+    return basis
 
 
 @functools.lru_cache(maxsize=4096)
@@ -116,7 +122,8 @@ def _shrinking(length: int, side: int) -> Matrix:
     scale = length / side
     distance = np.abs(np.arange(length) + 0.5 - (np.arange(side)[:, None] + 0.5) * scale)
     weights = np.maximum(0, 1 - distance / max(scale, 1))
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    normalized: Matrix = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return normalized
 
 
 @functools.lru_cache(maxsize=4096)
@@ -132,7 +139,8 @@ def _jarosz(length: int, side: int) -> Matrix:
     sums = np.pad(np.cumsum(once, axis=1), ((0, 0), (1, 0)))
     # A box that is cut off at an edge divides by fewer pixels, so the second pass gathers from [j - before, j + after].
     twice = sums[:, np.minimum(place + after, length - 1) + 1] - sums[:, np.maximum(place - before, 0)]
-    return twice.astype(np.float32)
+    weights: Matrix = twice.astype(np.float32)
+    return weights
 
 
 _RECIPES: dict[Kind, _Recipe] = {

@@ -83,6 +83,8 @@ class Record:
     """Rows of the shard's aligned layers."""
     kept: int = 0
     """Rows of those that every step so far has kept."""
+    retry: bool = False
+    """Whether rows that the source could not read are to be tried again."""
 
     def dump(self) -> bytes:
         """Return the record as JSON bytes."""
@@ -135,7 +137,7 @@ def status(plan: Plan, record: Record) -> Status:
     removed: list[str] = []
     lost = {step for layer, (step, _) in plan.layers.items() if layer not in record.layers}
     done = record.steps.get(source)
-    restart = done is None or done.fingerprint != fingerprints[source] or source in lost
+    restart = record.retry or done is None or done.fingerprint != fingerprints[source] or source in lost
     if done is not None and done.removed:
         removed.append(done.removed)
     for segment in plan.segments:

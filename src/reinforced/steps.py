@@ -12,22 +12,24 @@ import pyarrow as pa
 
 from reinforced import columns
 from reinforced.batch import Batch
+from reinforced.flow import MEASURED
 from reinforced.images import ImageError, measure
 from reinforced.ledger import DROPPED, FAILED, LedgerPiece
 from reinforced.operator import Filter, Generator, Global, Operator, Transform
 from reinforced.pipeline import Step
-from reinforced.plan import MEASURED, Plan
+from reinforced.plan import Plan
 
 Result = TypeVar("Result")
 Rows = tuple[Batch, list[int]]
 """A batch and the number of each of its rows in the ledger piece."""
 
-_READY: dict[str, Operator] = {}
+_READY: dict[tuple[Any, ...], Operator] = {}
 
 
 def ready(plan: Plan, step: Step) -> Any:
     """Set an operator up once per worker process: the driver holds parameters, the worker holds state."""
-    identity = plan.identities[step.name]
+    tuning = [getattr(step.operator, name) for name in sorted(step.operator.tuning)]
+    identity = (plan.identities[step.name], *tuning)
     if identity not in _READY:
         operator = step.operator.model_copy(deep=True)
         operator.setup()

@@ -63,7 +63,11 @@ class OpenClipTeacher(OpenClipModel, Teacher):
             found: Tensor = scale * module.encode_image(images, normalize=True) @ classes.T
             return found
 
-        return Loaded(logits, preprocessing(open_clip.get_model_preprocess_cfg(module)))
+        def features(images: Tensor) -> Tensor:
+            found: Tensor = module.encode_image(images, normalize=True)
+            return found
+
+        return Loaded(logits, preprocessing(open_clip.get_model_preprocess_cfg(module)), features)
 
     def _class_embeddings(self, module: Module, tokenizer: Any, device: device) -> Tensor:
         import torch
