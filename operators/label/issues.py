@@ -28,7 +28,7 @@ class LabelIssues(Global):
     layer: ClassVar = "label_issues"
     reads: ClassVar = ("label", "teacher_classes", "teacher_probabilities")
     writes: ClassVar = ("label_issue", "label_quality")
-    examples: ClassVar = ({},) if importlib.util.find_spec("cleanlab") else ()
+    examples: ClassVar = ()
 
     classes: Annotated[int | None, Field(ge=2, description="Number of classes; default: as many as occur.")] = None
 
