@@ -37,7 +37,7 @@ def _most_frequent(pixels: Pixels) -> int:
     depth = max(1, min(pixels.shape[:2]) // 8)
     border = np.ones(pixels.shape[:2], bool)
     border[depth:-depth, depth:-depth] = False
-    return int(np.bincount(_named(pixels[border].astype(np.float32) / 255)).argmax())
+    return int(np.bincount(_named(pixels[border].astype(np.float32) / np.float32(255))).argmax())
 
 
 def _named(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

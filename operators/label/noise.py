@@ -60,7 +60,7 @@ class LabelNoise(Global):
         pairs = self.flips or {}
         flips = pa.table({"label": pa.array(pairs, pa.int32()), "wrong": pa.array(pairs.values(), pa.int32())})
         if self.classes is not None:
-            last = sketches.query("sketches", "SELECT max(label) FROM sketches").fetchall()[0][0]
+            last = sketches.aggregate("max(label)").fetchall()[0][0]
             if last is not None and last >= self.classes:
                 raise RequestError(f"label.noise: there is a label {last}, but classes is {self.classes}")
             wrong = f"(label + 1 + (v * {self.classes - 1}::UBIGINT >> 32)) % {self.classes}"

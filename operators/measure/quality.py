@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -51,5 +52,5 @@ def _sharpness(grey: npt.NDArray[np.float32]) -> float:
 def _colourfulness(pixels: Pixels) -> float:
     red, green, blue = np.moveaxis(pixels.astype(np.float32), 2, 0)
     opponents = red - green, (red + green) / 2 - blue
-    spread, mean = ([float(f(o, dtype=np.float64)) for o in opponents] for f in (np.std, np.mean))
-    return float(np.hypot(*spread) + 0.3 * np.hypot(*mean))
+    spread = math.hypot(*(o.std(dtype=np.float64) for o in opponents))
+    return spread + 0.3 * math.hypot(*(o.mean(dtype=np.float64) for o in opponents))

@@ -47,7 +47,7 @@ class SampleWeights(Global):
 
     def reduce(self, sketches: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """Find how many rows of each group fit, and take those with the smallest words."""
-        counts = dict(sketches.query("sketches", "SELECT part, count(*) FROM sketches GROUP BY part").fetchall())
+        counts = dict(sketches.aggregate("part, count(*)", "part").fetchall())
         if missing := sorted(set(self.weights) - set(counts)):
             raise RequestError(f"sample.weights: no row has '{missing[0]}' in column '{self.column}'")
         total = sum(self.weights.values())

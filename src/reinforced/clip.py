@@ -23,7 +23,6 @@ from reinforced.weights import Weights, base_name, files_of, fill
 
 if TYPE_CHECKING:
     from torch import device
-    from torch.nn import Module
 
 FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
 _TOKENIZER_SETTINGS = {"clean", "strip_sep_token"}
@@ -79,7 +78,7 @@ class OpenClipModel(Settings):
             raise RequestError(f"open_clip knows no model '{self.open_clip}', and no folder has that name")
         return int(config["embed_dim"])
 
-    def build(self, device: device) -> tuple[Module, Any]:
+    def build(self, device: device) -> tuple[Any, Any]:
         """Return the network with its weights, in evaluation mode, and the tokenizer; nothing is downloaded.
 
         Raises: RequestError when it cannot be built from local files.
@@ -124,9 +123,8 @@ class ClipEncoder:
 
         self._device = torch.device("cuda" if resources.gpus > 0 and torch.cuda.is_available() else "cpu")
         self._batch_size, self._cpus = batch_size, max(1, int(resources.cpus))
-        module, self._tokenizer = model.build(self._device)
-        self._module: Any = module
-        self._how = preprocessing(open_clip.get_model_preprocess_cfg(module))
+        self._module, self._tokenizer = model.build(self._device)
+        self._how = preprocessing(open_clip.get_model_preprocess_cfg(self._module))
         loaded = Loaded(lambda images: self._module.encode_image(images, normalize=True), self._how)
         self._forward = Forward([loaded], self._device, batch_size=batch_size, cpus=self._cpus)
 

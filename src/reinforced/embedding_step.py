@@ -65,11 +65,13 @@ class EmbeddingStep(Global):
             "CREATE TEMP TABLE ranked AS SELECT row_number() OVER (ORDER BY key) - 1 AS place, shard, row, "
             "coalesce(label, -1)::INTEGER AS label FROM sketches",
         )
-        placed = "SELECT place, embedding FROM sketches JOIN ranked USING (shard, row)"
-        labels = sketches.query("_", "SELECT label FROM ranked ORDER BY place").fetchnumpy()["label"]
+        ordered = sketches.query("_", "SELECT label FROM ranked ORDER BY place")
+        placed = sketches.query("sketches", "SELECT place, embedding FROM sketches JOIN ranked USING (shard, row)")
+        assert ordered is not None and placed is not None
+        labels = np.asarray(ordered.fetchnumpy()["label"])
         with tempfile.TemporaryDirectory(prefix="reinforced-") as folder:
-            vectors = embeddings.on_disk(sketches.query("sketches", placed), len(labels), Path(folder, "embeddings"))
-            added = pa.table({"place": np.arange(len(labels))} | dict(self.found(vectors, np.asarray(labels))))
+            vectors = embeddings.on_disk(placed, len(labels), Path(folder, "embeddings"))
+            added = pa.table({"place": np.arange(len(labels))} | dict(self.found(vectors, labels)))
         names = ", ".join(self.outputs().names)
         result = sketches.query(
             "_",
