@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from reinforced.dataset import Dataset, open_dataset
-from reinforced.epoch import EpochReader, Sample, ShardEpoch
+from reinforced.epoch import EpochReader, ShardEpoch
 from reinforced.errors import RequestError
 from reinforced.reinforcement import Reinforcement
+from reinforced.sample import Sample
 
 
 class View(NamedTuple):
