@@ -16,7 +16,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core for everyone
 import numpy as np
 import pyarrow as pa
 import torch
-from environments import run
 from measure import Metric, alternate, report, times_better
 from pickles import read_pickle, write_pickles
 from simulated import AUGMENT, CLASSES, PHOTOGRAPHS, photographs, reinforced_photographs
@@ -157,26 +156,8 @@ def generation(work: Workload) -> list[Metric]:
     return [times_better("generation_vs_forward", found["forward"] / found["transform"], ">= 0.95")]
 
 
-def reading(work: Workload) -> list[Metric]:
-    """Decode and random resized crop to 224 px, one core: this project's datasets against those made for it."""
-    path = work.dataset
-    jpegs = str(PHOTOGRAPHS)
-    peers = ("webdataset", "litdata", "streaming")
-
-    def peer(name: str) -> Callable[[], float]:
-        return lambda: run("reading", name, jpegs, str(work.images))
-
-    contestants = {name: peer(name) for name in peers}
-    found = alternate({"reinforced": lambda: seconds_of_epoch(ReinforcedStream(path))} | contestants, work.rounds)
-    ours = work.images / found.pop("reinforced")
-    return [Metric("reading_images_per_s", ours, "images/s")] + [
-        Metric(f"reading_images_per_s_{name}", work.images / seconds, "images/s", ours, work.images / seconds / ours)
-        for name, seconds in found.items()
-    ]
-
-
 PARTS: dict[str, Callable[[Workload], list[Metric]]] = {
-    "size": size, "loader": loader, "labels": labels, "generation": generation, "reading": reading,
+    "size": size, "loader": loader, "labels": labels, "generation": generation,
 }  # fmt: skip
 
 
