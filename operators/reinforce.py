@@ -139,17 +139,10 @@ class Reinforce(Transform):
         found: dict[str, Any] = {name: _arrow(values) for name, values in made.items()}
         if self.teachers:
             none = np.empty((0, self._ready().classes), np.float32)
-            found |= self._stored(np.concatenate([none, *answers]), len(batch))
+            steps = sparse.steps_for(self.top_k, self.precision)
+            classes, shares = sparse.encode(np.concatenate([none, *answers]), self.top_k, steps)
+            found |= said(classes, shares, self.draws)
         return found | {"pixel_crc": pa.array(crcs, mask=~hashed)}
-
-    def _stored(self, probabilities: sparse.Floats, images: int) -> Columns:
-        """Return the columns that hold what the teachers said."""
-        classes, shares = sparse.encode(probabilities, self.top_k, sparse.steps_for(self.top_k, self.precision))
-        tables, places = sparse.tabulate(classes.reshape(images, self.draws, self.top_k))
-        table = pa.array(
-            [t if draw == 0 else None for t in tables for draw in range(self.draws)], pa.list_(pa.uint16())
-        )
-        return {"class_table": table, "class_places": _arrow(places.reshape(-1, self.top_k)), "shares": _arrow(shares)}
 
     def _ready(self) -> Ensemble:
         if self._loaded is None:
@@ -159,6 +152,13 @@ class Reinforce(Transform):
 
     def __getstate__(self) -> dict[Any, Any]:
         return super().__getstate__() | {"__pydantic_private__": {"_loaded": None}}
+
+
+def said(classes: sparse.Classes, shares: sparse.Shares, draws: int) -> Columns:
+    """Return the columns that hold what the teachers said of some images' draws, image by image; both (rows, top_k)."""
+    tables, places = sparse.tabulate(classes.reshape(-1, draws, classes.shape[1]))
+    table = pa.array([t if draw == 0 else None for t in tables for draw in range(draws)], pa.list_(pa.uint16()))
+    return {"class_table": table, "class_places": _arrow(places.reshape(shares.shape)), "shares": _arrow(shares)}
 
 
 def _arrow(values: np.ndarray[Any, Any]) -> pa.Array:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
+from reinforced.columns import layer_schemas
 from reinforced.images import ImageError, Pixels, decode, measure
 
 
@@ -91,6 +92,19 @@ class Batch:
             table = table.drop_columns([name]) if name in table.column_names else table
             table = table.append_column(field, array.cast(field.type))
         return Batch(table, self._decoded)
+
+    def descendants(self, parents: Sequence[int], columns: Mapping[str, pa.Array], schema: pa.Schema) -> pa.Table:
+        """Return what a generator makes: the new columns, `_parent`, and what else the parents' rows hold.
+
+        Sizes and hashes are not passed on: they are of the parent's file.
+        """
+        about_the_file = {"width", "height", "sha256", *layer_schemas()["hashes"].fields}
+        rows = pa.array(parents, pa.int64())
+        table = pa.table(columns, schema=schema)
+        for name in self.table.column_names:
+            if name not in columns and name not in about_the_file:
+                table = table.append_column(self.table.field(name), self.table.column(name).take(rows))
+        return table.append_column("_parent", rows)
 
 
 def _try_decode(data: pa.Buffer | None) -> Pixels | ImageError:

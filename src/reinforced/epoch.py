@@ -119,6 +119,8 @@ class EpochReader:
         asked = [layer] if isinstance(layer, str) else layer
         self.layers = [DrawLayer(self.dataset, name, self._kept) for name in asked]
         self.reinforcement = _agreed(self.layers)
+        for own in self.layers:
+            own.reinforcement.check_origin(own.where)
         self._ends = np.cumsum([own.reinforcement.draws for own in self.layers])
         self.classes, self.draws = self.reinforcement.classes, int(self._ends[-1])
         counts = [

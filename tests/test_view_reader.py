@@ -10,7 +10,7 @@ from reinforced.dataset import Dataset
 from reinforced.errors import RequestError
 from reinforced.images import decode
 from reinforced.run import run
-from reinforced.views import ViewReader
+from reinforced.view_reader import ViewReader
 
 CROPS = {"op": "reinforce", "draws": 4, "augment": {"size_px": 16, "random_resized_crop": {}, "horizontal_flip": {}}}
 LOCAL = {
