@@ -18,8 +18,9 @@ import pyarrow as pa
 import torch
 from measure import Metric, alternate, report, times_better
 from pickles import read_pickle, write_pickles
-from simulated import AUGMENT, CLASSES, PHOTOGRAPHS, photographs, reinforced_photographs
+from simulated import AUGMENT, CLASSES, photographs, reinforced_photographs
 from torch.utils.data import DataLoader, IterableDataset
+from workload import PHOTOGRAPHS
 
 from reinforced import sparse
 from reinforced.batch import Batch

@@ -14,9 +14,9 @@ from workload import PHOTOGRAPHS, cache_folder
 from reinforced.augmentation import Parameters
 from reinforced.images import decode, measure
 from reinforced.layers import rows_of_draws
-from reinforced.operators.reinforce import Reinforce, _arrow
+from reinforced.operators.reinforce import Reinforce, _arrow, said
 from reinforced.reinforcement import METADATA_KEY, Reinforcement, backends, pixel_crc
-from reinforced.sparse import Floats, steps_for
+from reinforced.sparse import Floats, encode, steps_for
 from reinforced.storage import Storage
 
 CLASSES, TOP_K = 1000, 10
@@ -69,16 +69,17 @@ def _layer(keys: list[str], images: list[bytes], draws: int) -> pa.Table:
     operator = Reinforce.model_validate({"draws": draws, "augment": AUGMENT, "teachers": [teacher]})
     rows, sizes = len(keys), np.array([measure(image) for image in images])
     drawn = operator.augment.parameters(0, keys, range(draws), sizes[:, 0].tolist(), sizes[:, 1].tolist())
-    said = [operator._stored(answers, 1) for answers in simulated_answers(rows, draws)]
+    steps = steps_for(TOP_K, operator.precision)
+    answers = [said(*encode(image, TOP_K, steps), draws) for image in simulated_answers(rows, draws)]
     columns = {name: _arrow(values) for name, values in drawn.items()}
-    columns |= {name: pa.concat_arrays([one[name] for one in said]) for name in said[0]}
+    columns |= {name: pa.concat_arrays([one[name] for one in answers]) for name in answers[0]}
     order = pa.array(np.arange(rows * draws).reshape(rows, draws).T.ravel())
     table = pa.table(columns).take(order)
     table = table.add_column(0, "draw", pa.array(np.repeat(np.arange(draws), rows), pa.uint16()))
     table = table.add_column(1, "row", pa.array(np.tile(np.arange(rows), draws), pa.uint32()))
     document = Reinforcement(
         backends=backends("exact"), seed=0, draws=draws, classes=CLASSES, top_k=TOP_K, augment=operator.augment,
-        steps=steps_for(TOP_K, operator.precision), teachers=(),
+        steps=steps, teachers=(),
     )  # fmt: skip
     table = table.append_column("pixel_crc", _hashes(images, drawn, draws, operator))
     return table.replace_schema_metadata({f"reinforced.{METADATA_KEY}": document.model_dump_json()})
