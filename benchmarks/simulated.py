@@ -14,10 +14,11 @@ from workload import PHOTOGRAPHS, cache_folder
 from reinforced.augmentation import Parameters
 from reinforced.images import decode, measure
 from reinforced.layers import rows_of_draws
-from reinforced.operators.reinforce import Reinforce, _arrow, said
+from reinforced.operators.reinforce import Reinforce, said
 from reinforced.reinforcement import METADATA_KEY, Reinforcement, backends, pixel_crc
 from reinforced.sparse import Floats, encode, steps_for
 from reinforced.storage import Storage
+from reinforced.views import arrow_column
 
 CLASSES, TOP_K = 1000, 10
 AUGMENT = {"size_px": 224, "random_resized_crop": {}, "horizontal_flip": {}, "rand_augment": {}}
@@ -71,7 +72,7 @@ def _layer(keys: list[str], images: list[bytes], draws: int) -> pa.Table:
     drawn = operator.augment.parameters(0, keys, range(draws), sizes[:, 0].tolist(), sizes[:, 1].tolist())
     steps = steps_for(TOP_K, operator.precision)
     answers = [said(*encode(image, TOP_K, steps), draws) for image in simulated_answers(rows, draws)]
-    columns = {name: _arrow(values) for name, values in drawn.items()}
+    columns = {name: arrow_column(values) for name, values in drawn.items()}
     columns |= {name: pa.concat_arrays([one[name] for one in answers]) for name in answers[0]}
     order = pa.array(np.arange(rows * draws).reshape(rows, draws).T.ravel())
     table = pa.table(columns).take(order)
