@@ -21,6 +21,8 @@ from reinforced.storage import Storage
 from reinforced.views import arrow_column
 
 CLASSES, TOP_K = 1000, 10
+CHECKED = 8
+"""Rows with their true pixel hash, at least as many as readers check."""
 AUGMENT = {"size_px": 224, "random_resized_crop": {}, "horizontal_flip": {}, "rand_augment": {}}
 SPREAD, MARGIN, NOISE = 1.6, 10.6, 0.9
 """Logits: deviation among an image's classes, lead of one of them, deviation among an image's draws."""
@@ -87,11 +89,12 @@ def _layer(keys: list[str], images: list[bytes], draws: int) -> pa.Table:
 
 
 def _hashes(images: list[bytes], drawn: Parameters, draws: int, operator: Reinforce) -> pa.Array:
-    """Return a hash for one row in 64: the true one in the first draw, which readers check, else a random number."""
+    """Return a hash for one row in 64: the true one for the first, which readers check, else a random number."""
     random, count = np.random.default_rng(2), len(images) * draws
     stored = random.random(count) < 1 / 64
     hashes = random.integers(0, 2**32, count, dtype=np.uint32)
-    for row in np.flatnonzero(stored[: len(images)]):
-        parameters = {name: values[row * draws] for name, values in drawn.items()}
-        hashes[row] = pixel_crc(operator.augment.apply(decode(images[row]), parameters))
+    for place in np.flatnonzero(stored)[:CHECKED]:
+        draw, image = divmod(int(place), len(images))
+        parameters = {name: values[image * draws + draw] for name, values in drawn.items()}
+        hashes[place] = pixel_crc(operator.augment.apply(decode(images[image]), parameters))
     return pa.array(hashes, mask=~stored)
