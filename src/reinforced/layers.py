@@ -29,6 +29,11 @@ def with_partners(draws: pa.Table, homes: npt.NDArray[np.int64]) -> pa.Table:
     return draws.set_column(place, draws.schema.field(place), found)
 
 
+def rows_of_draws(samples: int) -> int:
+    """Return the rows of a row group in a layer of draws: whole draws, few; docs/format.md has the measurements."""
+    return max(1, samples) * max(1, 4 * ROWS_PER_GROUP // max(1, samples))
+
+
 def describe(layer: str, operator: Operator) -> dict[str, str]:
     """Return a layer's Parquet metadata: what a reader must know, as the operator says once it is set up."""
     said = {f"reinforced.{name}": value for name, value in operator.metadata().items()}
@@ -40,7 +45,6 @@ def write_layer(plan: Plan, layer: str, path: str, table: pa.Table) -> Written:
     operator = plan.writer(layer).operator
     group = ROWS_PER_GROUP
     if draws := draws_of(plan, layer):
-        samples = max(1, table.num_rows // draws)
-        group = samples * max(1, 4 * ROWS_PER_GROUP // samples)  # whole draws: docs/format.md has the measurements
+        group = rows_of_draws(table.num_rows // draws)
     options = {"row_group_size": group} | operator.parquet
     return Storage(plan.out).write_table(path, table, **options)

@@ -177,10 +177,10 @@ class Storage:
         """Read some rows of a Parquet file, from the row groups that hold them alone, and count all its rows."""
         if self.local:
             with pa.OSFile(self.full(path)) as file:
-                return _read_rows(file, rows, columns)
+                return _read_rows(file, rows, columns, far=False)
         fs, root = self._remote
         with fs.open(f"{root}/{path}", "rb", cache_type="none") as file:  # what fsspec reads ahead would be thrown away
-            return _read_rows(file, rows, columns)
+            return _read_rows(file, rows, columns, far=True)
 
     def read_schema(self, path: str) -> pa.Schema:
         """Read a Parquet file's schema with its metadata, nothing else."""
@@ -207,8 +207,8 @@ class Storage:
                         (self.local / folder / name).unlink(missing_ok=True)
 
 
-def _read_rows(file: Any, rows: range, columns: Sequence[str]) -> tuple[pa.Table, int]:
-    parquet = pq.ParquetFile(file, pre_buffer=True)
+def _read_rows(file: Any, rows: range, columns: Sequence[str], far: bool) -> tuple[pa.Table, int]:
+    parquet = pq.ParquetFile(file, pre_buffer=far)  # one request for neighbouring columns
     sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
     ends = list(itertools.accumulate(sizes))
     groups = [i for i, end in enumerate(ends) if end > rows.start and end - sizes[i] < rows.stop]
