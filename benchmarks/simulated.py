@@ -14,11 +14,11 @@ from workload import PHOTOGRAPHS, cache_folder
 from reinforced.augmentation import Parameters
 from reinforced.images import decode, measure
 from reinforced.layers import rows_of_draws
-from reinforced.operators.reinforce import Reinforce, said
+from reinforced.operators.reinforce import Reinforce
 from reinforced.reinforcement import METADATA_KEY, Reinforcement, backends, pixel_crc
 from reinforced.sparse import Floats, encode, steps_for
 from reinforced.storage import Storage
-from reinforced.views import arrow_column
+from reinforced.views import arrow_column, said
 
 CLASSES, TOP_K = 1000, 10
 CHECKED = 8
@@ -59,7 +59,7 @@ def _make(storage: Storage, rows: int, draws: int) -> None:
     keys = [f"{i:06d}" for i in range(rows)]
     labels = pa.array(np.random.default_rng(1).integers(0, CLASSES, rows).astype(np.int32))
     storage.write_table("samples/00000.parquet", pa.table({"key": keys, "image": images, "label": labels}))
-    options = {"row_group_size": rows_of_draws(rows)} | Reinforce.parquet
+    options = {"row_group_size": rows_of_draws(rows, draws)} | Reinforce.parquet
     storage.write_table("reinforced/00000.parquet", _layer(keys, images, draws), **options)
     layers = {"samples": {"draws": None}, "reinforced": {"draws": draws}}
     shards = [{"name": "00000", "rows": rows, "files": {}}]
