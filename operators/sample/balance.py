@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field, PrivateAttr
 
@@ -39,11 +39,11 @@ class SampleBalance(Global):
     seed: Annotated[int, Field(description="Seed of the sampling.")] = 0
 
     _phrases: Phrases | None = PrivateAttr(None)
-    _draws: list[int] = PrivateAttr(default_factory=list)
+    _listed: list[str] = PrivateAttr(default_factory=list)
 
     def __getstate__(self) -> dict[Any, Any]:
         """Leave the queries' tree behind: each worker grows its own."""
-        return super().__getstate__() | {"__pydantic_private__": {"_phrases": None, "_draws": []}}
+        return super().__getstate__() | {"__pydantic_private__": {"_phrases": None, "_listed": []}}
 
     def inputs(self) -> pa.Schema:
         """Return the text."""
@@ -51,13 +51,12 @@ class SampleBalance(Global):
 
     def ingredients(self) -> dict[str, str]:
         """Return the digest of a file of queries."""
-        return {"queries": f"{counter.hash64(json.dumps(self._listed())):016x}"}
+        return {"queries": f"{counter.hash64(json.dumps(self._read())):016x}"}
 
     def setup(self) -> None:
         """Grow the tree of the queries."""
-        queries = self._listed()
-        self._phrases = Phrases(queries)
-        self._draws = [counter.hash64(query) & 0xFFFFFFFF for query in queries]
+        self._listed = self._read()
+        self._phrases = Phrases(self._listed)
 
     def sketch_schema(self) -> pa.Schema:
         """Return the matched queries, and a random word for each."""
@@ -72,11 +71,10 @@ class SampleBalance(Global):
         """Match the texts, and draw for every match on its own."""
         assert self._phrases is not None, "setup() comes first"
         matched = [self._phrases.found(text or "") for text in batch.values(self.column)]
-        words = [
-            counter.words(self.seed, "sample.balance", [key], [self._draws[q] for q in found], 1).ravel()
-            for key, found in zip(batch.keys, matched, strict=True)
-        ]
-        return {"queries": matched, "words": [list(map(int, np.asarray(some))) for some in words]}
+        pairs = [f"{key}\n{self._listed[q]}" for key, found in zip(batch.keys, matched, strict=True) for q in found]
+        words = counter.words(self.seed, "sample.balance", pairs, [0], 1).ravel().tolist()
+        ends = accumulate(map(len, matched), initial=0)
+        return {"queries": matched, "words": [words[start:end] for start, end in pairwise(ends)]}
 
     def reduce(self, sketches: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """Count the rows of every query, and let each decide."""
@@ -99,7 +97,7 @@ class SampleBalance(Global):
         assert found is not None
         return found
 
-    def _listed(self) -> list[str]:
+    def _read(self) -> list[str]:
         if not isinstance(self.queries, str):
             return list(self.queries)
         text = read_file(self.queries).decode("utf-8")
