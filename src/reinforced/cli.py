@@ -1,4 +1,4 @@
-"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export | import`.
+"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export | import | teachers`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 the request was
 wrong, 130 interrupted.
@@ -17,6 +17,7 @@ import typer
 
 from reinforced import importing
 from reinforced.errors import RequestError, RunError
+from reinforced.teachers_cli import teachers_app
 
 if TYPE_CHECKING:
     from reinforced.run import RunResult
@@ -30,6 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(teachers_app, name="teachers")
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What Typer raises for wrong arguments; some versions have it from click, others bring their own."""
@@ -150,9 +153,12 @@ def plan(
     json_schema: Annotated[
         bool, typer.Option("--json-schema", help="Print the JSON Schema of pipeline files, for editors.")
     ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Ask the teachers about a few images, and say what all will take.")
+    ] = False,
 ) -> None:
     """Check a pipeline and show its steps and columns. Starts no worker and writes nothing."""
-    from reinforced.display import json_line, plan_facts, plan_tables, show
+    from reinforced.display import json_line, print_plan
 
     if json_schema:
         from reinforced.json_schema import pipeline_schema
@@ -164,10 +170,7 @@ def plan(
     from reinforced.plan import plan as make_plan
 
     made = make_plan(pipeline, settings or [])
-    if as_json:
-        print(json_line(plan_facts(made)))
-    else:
-        show(plan_tables(made))
+    print_plan(made, as_json, measure)
 
 
 @app.command()

@@ -167,6 +167,14 @@ class Source(Operator):
     def read(self, shard: ShardSpec) -> pa.Table:
         """Read a shard's rows; a string column `_error` holds the reason for rows that could not be read."""
 
+    def rows_of(self, shard: ShardSpec) -> int | None:
+        """Return how many rows a shard has, by its description's `rows` or `start` and `stop`; None where unsaid."""
+        return shard["stop"] - shard["start"] if "stop" in shard else shard.get("rows")
+
+    def most_rows(self) -> int | None:
+        """Return the most rows a shard can have, where `shard_rows` says so; nothing is listed for that."""
+        return getattr(self, "shard_rows", None)
+
     def outputs(self) -> pa.Schema:
         """Return the columns of the source."""
         return self.columns()

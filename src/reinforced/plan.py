@@ -17,6 +17,7 @@ import pyarrow.types as types
 from reinforced import columns
 from reinforced.dataset import Dataset, open_dataset
 from reinforced.errors import RequestError, nearest
+from reinforced.memory import within_memory
 from reinforced.operator import Filter, Generator, Global, Operator, Resources, Sink, Source, Transform
 from reinforced.pipeline import Pipeline, Step, load
 
@@ -99,7 +100,7 @@ def plan(pipeline: Pipeline | str | Path | Mapping[str, Any], overrides: Sequenc
         flow.add(step)
     for sink in loaded.sinks:
         flow.need(sink)
-    return Plan(
+    made = Plan(
         name=spec.name,
         out=spec.out,
         source=source,
@@ -115,6 +116,7 @@ def plan(pipeline: Pipeline | str | Path | Mapping[str, Any], overrides: Sequenc
         column_layers=flow.column_layers,
         pipeline=loaded,
     )
+    return within_memory(made)
 
 
 def identity(operator: Operator) -> str:
