@@ -59,7 +59,7 @@ def _taken(part: Module, network: Network, incoming: bool) -> Network:
         seen: list[Tensor] = []
 
         def keep(_: Module, inputs: Any, output: Any) -> None:
-            seen.append(inputs[0] if incoming else output)
+            seen.append((inputs[0] if incoming else output).clone())  # what follows may work in place
 
         hook = part.register_forward_hook(keep)
         try:

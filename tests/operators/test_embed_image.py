@@ -101,7 +101,8 @@ def test_two_networks_stand_side_by_side_and_the_layers_say_which(tmp_path: Path
         {"op": "embed.image", "teacher": CNN, "tokens": True, "into": "maps", "column": "map", "shape": [64, 4]},
     ]
     source = {"op": "read.images", "path": str(tmp_path / "photos"), "shard_rows": 4}
-    dataset = run({"name": "seen", "out": str(tmp_path / "seen"), "source": source, "steps": steps}).dataset
+    pipeline = {"name": "seen", "out": str(tmp_path / "seen"), "source": source, "steps": steps}
+    dataset = run(pipeline | {"max_failure_rate": 0.5}).dataset
     found = dataset.to_arrow(columns=["embedding", "map"])
     assert (found.num_rows, found.column("embedding").null_count, found.column("map").null_count) == (6, 0, 0)
     assert found.column("map").type == pa.list_(pa.list_(pa.float16(), 4), 64)
@@ -112,7 +113,7 @@ def test_two_networks_stand_side_by_side_and_the_layers_say_which(tmp_path: Path
 
 def test_the_layer_names_the_hash_of_the_weights() -> None:
     weights = "package:weights/digits_0.safetensors"
-    teacher = MLP | {"arguments": {"inputs": 192}, "weights": weights}
+    teacher = MLP | {"arguments": {"inputs": 192, "hidden": 96}, "weights": weights}
     step = EmbedImage(teacher=teacher)
     (sha256,) = step.ingredients().values()
     assert len(sha256) == 64 and json.loads(step.metadata()["embeddings"])["teacher"]["sha256"] == sha256
