@@ -28,6 +28,8 @@ TEACHERS = [
         "factory": "reinforced.models.mlp",
         "arguments": {"inputs": 3 * SIDE**2, "hidden": 96 + 32 * i},
         "weights": f"package:weights/digits_{i}.safetensors",
+        "mean": [0.327] * 3,
+        "std": [0.346] * 3,
     }
     for i in range(3)
 ]
@@ -42,7 +44,9 @@ def main(folder: str, steps: int = 150) -> list[float]:
         "augment": {"size_px": SIDE, "cut_mix": {}},
         "teachers": TEACHERS,
     }
-    run = reinforced.run({"name": "mixed", "out": folder, "source": {"op": "read.digits"}, "steps": [DIGITS, reinforce]})
+    run = reinforced.run(
+        {"name": "mixed", "out": folder, "source": {"op": "read.digits"}, "steps": [DIGITS, reinforce]}
+    )
     reader = ViewReader(run.dataset, {"reinforced": 1})
     torch.manual_seed(0)
     student, losses = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 64), nn.ReLU(), nn.Linear(64, CLASSES)), []

@@ -25,6 +25,8 @@ TEACHER = {
     "factory": "reinforced.models.mlp",
     "arguments": {"inputs": 192, "hidden": 96},
     "weights": "package:weights/digits_0.safetensors",
+    "mean": [0.327] * 3,
+    "std": [0.346] * 3,
     "features": "1",
     "size_px": 8,
 }

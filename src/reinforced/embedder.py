@@ -36,7 +36,9 @@ class Embedder:
         import torch
 
         if compute != "float32" and not teacher.native:
-            raise RequestError(f"teacher {teacher.name} is not run by PyTorch, so compute cannot hold for it: leave it out")
+            raise RequestError(
+                f"teacher {teacher.name} is not run by PyTorch, so compute cannot hold for it: leave it out"
+            )
         device = torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
         with threads(cpus):
             loaded = load(teacher, device)

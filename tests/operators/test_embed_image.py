@@ -49,9 +49,7 @@ def test_normalized_vectors_have_length_one_and_half_the_bytes() -> None:
     np.testing.assert_allclose(vectors(found), plain / np.linalg.norm(plain, axis=1, keepdims=True), atol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("kind", "shape"), [("timm", (4, 12)), ("transformers", (4, 16)), ("open_clip", (4, 64))]
-)
+@pytest.mark.parametrize(("kind", "shape"), [("timm", (4, 12)), ("transformers", (4, 16)), ("open_clip", (4, 64))])
 def test_tokens_are_the_places_of_the_image_without_the_class_token(
     kind: str, shape: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +74,7 @@ def test_tokens_of_a_map_lie_row_by_row() -> None:
 
 
 def test_a_network_without_places_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no features by place.*`features` names a layer"):
+    with pytest.raises(RequestError, match=r"no features by place.*`features` names a layer"):
         EmbedImage(teacher=MLP | {"features": None}, tokens=True).outputs()
     with pytest.raises(RequestError, match="has no places: name an earlier one"):
         EmbedImage(teacher=MLP, tokens=True).outputs()

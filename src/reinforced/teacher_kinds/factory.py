@@ -26,7 +26,8 @@ class FactoryTeacher(Teacher):
         Weights | None, Field(description="Its weights: a safetensors file, a soup or task vectors.")
     ] = None
     features: Annotated[
-        str | None, Field(description="Layer whose output `teachers probe` and `embed.image` take; default: its answer.")
+        str | None,
+        Field(description="Layer whose output `teachers probe` and `embed.image` take; default: its answer."),
     ] = None
 
     @property

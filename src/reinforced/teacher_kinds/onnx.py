@@ -74,7 +74,9 @@ class OnnxTeacher(Teacher):
 
         height, width = source.shape[2:]
         fixed = isinstance(height, int) and isinstance(width, int)
-        return Loaded(network, Preprocessing(size=(width, height) if fixed else None), features, self.features and tokens)
+        return Loaded(
+            network, Preprocessing(size=(width, height) if fixed else None), features, self.features and tokens
+        )
 
     def _ends(self, session: Any) -> tuple[Any, str]:
         """Return the input and the output's name. Raises: RequestError when they are not as they must be."""

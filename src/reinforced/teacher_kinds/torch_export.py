@@ -22,7 +22,8 @@ class TorchExportTeacher(Teacher):
 
     torch_export: Annotated[str, Field(description="The .pt2 file: a path, an fsspec URL, or package:path.")]
     features: Annotated[
-        str | None, Field(description="Layer whose output `teachers probe` and `embed.image` take; default: its answer.")
+        str | None,
+        Field(description="Layer whose output `teachers probe` and `embed.image` take; default: its answer."),
     ] = None
 
     @property
