@@ -121,13 +121,13 @@ def _batch_size(operator: Transform) -> int:
 
 def _layer_bytes(operator: Transform, made: pa.Table, draws: int, rows: int, all_draws: int) -> int:
     """Extrapolate the size of the layer: what each image costs once, such as its classes, and what each view costs."""
-    images = made.num_rows // draws
+    images = int(made.num_rows) // draws
     draw = np.tile(np.arange(draws, dtype=np.uint16), images)
     numbers = {"draw": draw, "row": np.repeat(np.arange(images, dtype=np.uint32), draws)}
     table = pa.table({name: pa.array(values) for name, values in numbers.items()} | dict(_columns(made)))
     empty, half, whole = (_written(operator, table.filter(pa.array(draw < most))) for most in (0, draws // 2, draws))
     if draws < 2:
-        return rows * (whole - empty) // images * all_draws
+        return round(rows * all_draws * (whole - empty) / images)
     a_view = (whole - half) / (images * (draws - draws // 2))
     once = max(0.0, (whole - empty) / images - a_view * draws)
     return round(rows * (once + a_view * all_draws))
@@ -137,10 +137,10 @@ def _columns(table: pa.Table) -> zip[tuple[str, Any]]:
     return zip(table.column_names, table.columns, strict=True)
 
 
-def _written(operator: Transform, table: pa.Table) -> int:
+def _written(operator: Transform, table: pa.Table) -> float:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, **operator.parquet)
-    return buffer.getbuffer().nbytes
+    return float(buffer.getbuffer().nbytes)
 
 
 def _gpu() -> str:

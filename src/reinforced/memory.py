@@ -25,8 +25,9 @@ def within_memory(plan: Plan) -> Plan:
     source = plan.source.operator
     assert isinstance(source, Source)
     rows = source.most_rows()
-    for step in plan.steps if rows is not None else ():
-        if isinstance(step.operator, Transform) and step.operator.rows_per_sample is not None:
+    for step in plan.steps:
+        drawn = isinstance(step.operator, Transform) and step.operator.rows_per_sample is not None
+        if drawn and rows is not None:
             check_memory(step, rows)
     return plan
 

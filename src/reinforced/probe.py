@@ -23,6 +23,7 @@ from reinforced.teachers import load
 
 if TYPE_CHECKING:
     from reinforced.dataset import Dataset
+    from reinforced.student_images import Row
 
 REGULARIZATIONS = tuple(10.0**power for power in range(-4, 3))
 """Inverse strengths tried for the linear classifier."""
@@ -77,15 +78,15 @@ def probe(
     """
     import torch
 
-    from reinforced import student
+    from reinforced import student_images
 
     device = torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
     rows = []
     for part in (train, test):
-        found = student.chosen_rows(dataset, split, part)
+        found = student_images.chosen_rows(dataset, split, part)
         few = images is not None and images < len(found)
-        rows.append(student.chosen_rows(dataset, split, part, images) if few else found)
-    labels = [np.array([label for _, _, label in part]) for part in rows]
+        rows.append(student_images.chosen_rows(dataset, split, part, images) if few else found)
+    labels = [np.array([row.label for row in part]) for part in rows]
     results = []
     for teacher in teachers:
         loaded = load(teacher, device)
@@ -101,15 +102,15 @@ def probe(
 
 
 def _embedded(
-    teacher: Teacher, asked: Forward, dataset: Dataset, rows: Sequence[tuple[int, int, int]], size: tuple[int, int]
+    teacher: Teacher, asked: Forward, dataset: Dataset, rows: Sequence[Row], size: tuple[int, int]
 ) -> tuple[Floats, float]:
     """Return the features of some samples, (n, dimensions), and the seconds that the network took an image."""
-    from reinforced import student
+    from reinforced import student_images
 
     found: list[Floats] = []
     seconds, batches = 0.0, 0
     for start in range(0, len(rows), _IMAGES_AT_ONCE):
-        pixels = student.clean_images(dataset, rows[start : start + _IMAGES_AT_ONCE], size)
+        pixels = student_images.clean_images(dataset, rows[start : start + _IMAGES_AT_ONCE], size)
         parts = [pixels[i : i + asked.batch_size] for i in range(0, len(pixels), asked.batch_size)]
         try:
             if start == 0:

@@ -89,9 +89,9 @@ def _plot(results: Sequence[Probed]) -> str:
     for power in range(left, right + 1):
         parts.append(f'<line class="grid" x1="{x(power):.1f}" x2="{x(power):.1f}" y1="{y(low)}" y2="{y(high):.1f}"/>')
         parts.append(_text(x(power), HEIGHT - MARGIN + 20, f"{10.0 ** (power + 3):g} ms", "middle"))
-    for score in range(low, high + 1, 10):
-        parts.append(f'<line class="grid" x1="{x(left)}" x2="{x(right)}" y1="{y(score):.1f}" y2="{y(score):.1f}"/>')
-        parts.append(_text(MARGIN - 8, y(score) + 4, f"{score} %", "end"))
+    for line in range(low, high + 1, 10):
+        parts.append(f'<line class="grid" x1="{x(left)}" x2="{x(right)}" y1="{y(line):.1f}" y2="{y(line):.1f}"/>')
+        parts.append(_text(MARGIN - 8, y(line) + 4, f"{line} %", "end"))
     for cost, score, found in zip(costs, scores, results, strict=True):
         parts.append(f'<circle cx="{x(cost):.1f}" cy="{y(score):.1f}" r="5"/>')
         parts.append(_text(x(cost) + 9, y(score) + 4, found.teacher, "start"))

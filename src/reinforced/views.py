@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from reinforced import counter
+from reinforced import counter, sparse
 from reinforced.augment import Augment
 from reinforced.batch import Batch
 from reinforced.images import Pixels
+from reinforced.operator import Columns
 from reinforced.reinforcement import pixel_crc
 
 _HASHED_ONE_IN = 64
@@ -97,3 +98,11 @@ def made_ahead(make: Callable[[int], Pixels], parts: Sequence[range], threads: i
 
 def _make_all(make: Callable[[int], Pixels], numbers: range) -> list[Pixels]:
     return [make(i) for i in numbers]
+
+
+def said(classes: sparse.Classes, shares: sparse.Shares, draws: int) -> Columns:
+    """Return the columns that hold what the teachers said of some images' draws, image by image; both (rows, top_k)."""
+    tables, places = sparse.tabulate(classes.reshape(-1, draws, classes.shape[1]))
+    table = pa.array([t if draw == 0 else None for t in tables for draw in range(draws)], pa.list_(pa.uint16()))
+    places = places.reshape(shares.shape)
+    return {"class_table": table, "class_places": arrow_column(places), "shares": arrow_column(shares)}

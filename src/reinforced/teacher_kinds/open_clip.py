@@ -99,7 +99,7 @@ class OpenClipTeacher(Teacher):
             return found
 
         def features(images: Tensor) -> Tensor:
-            found: Tensor = module.encode_image(images, normalize=True)  # type: ignore[operator]
+            found: Tensor = module.encode_image(images, normalize=True)
             return found
 
         def tokens(images: Tensor) -> Tensor:

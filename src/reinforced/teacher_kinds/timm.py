@@ -58,7 +58,7 @@ class TimmTeacher(Teacher):
         module = module.to(device).eval()
 
         def features(images: Tensor) -> Tensor:
-            return pooled(module.forward_head(module.forward_features(images), pre_logits=True))
+            return pooled(module.forward_head(module.forward_features(images), pre_logits=True))  # type: ignore[operator]
 
         def tokens(images: Tensor) -> Tensor:
             seen = module.forward_features(images)
