@@ -6,6 +6,7 @@ import io
 from typing import Annotated, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as types
 from pydantic import Field
@@ -62,11 +63,13 @@ class WriteClipRetrieval(Sink):
         return {"img_emb": self.column} | ({"text_emb": self.text_column} if self.text_column else {})
 
 
-def _vectors(column: pa.ChunkedArray, name: str) -> np.ndarray[tuple[int, int], np.dtype[np.float16]]:
+def _vectors(column: pa.ChunkedArray, name: str) -> npt.NDArray[np.float16]:
     """Return a column of vectors as float16 (rows, width) of length 1. Raises: ValueError where one is missing."""
     if column.null_count:
         raise ValueError(f"{column.null_count} rows have no '{name}', but every row needs one: drop them before")
     lists = column.combine_chunks()
     flat = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     vectors = flat.reshape(-1, column.type.list_size)
-    return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _LEAST_NORM)).astype(np.float16)
+    lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _LEAST_NORM)
+    found: npt.NDArray[np.float16] = (vectors / lengths).astype(np.float16)
+    return found

@@ -75,7 +75,7 @@ class OnnxTeacher(Teacher):
         height, width = source.shape[2:]
         fixed = isinstance(height, int) and isinstance(width, int)
         return Loaded(
-            network, Preprocessing(size=(width, height) if fixed else None), features, self.features and tokens
+            network, Preprocessing(size=(width, height) if fixed else None), features, tokens if self.features else None
         )
 
     def _ends(self, session: Any) -> tuple[Any, str]:

@@ -104,7 +104,7 @@ class OpenClipTeacher(Teacher):
 
         def tokens(images: Tensor) -> Tensor:
             chosen = {"image_indices": 1, "normalize_intermediates": True, "intermediates_only": True}
-            return by_place(module.forward_intermediates(images, **chosen)["image_intermediates"][-1])  # type: ignore[operator]
+            return by_place(module.forward_intermediates(images, **chosen)["image_intermediates"][-1])
 
         return Loaded(logits, _preprocessing(open_clip.get_model_preprocess_cfg(module)), features, tokens)
 
