@@ -61,7 +61,7 @@ def main(folder: str, steps: int = 150) -> list[float]:
             pixels = torch.from_numpy(np.where(hidden[..., None], 0, seen.pixels)).float() / 255
             loss = nn.functional.binary_cross_entropy_with_logits(student(pixels), there)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.item())
     return losses[:steps]

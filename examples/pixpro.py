@@ -82,7 +82,7 @@ def main(folder: str, steps: int = 60) -> list[float]:
                 alike = propagated(encoder(one), transform) @ target(other).transpose(1, 2)
                 loss = loss - alike[pairs].mean() / 2
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             for slow, fast in zip(target.parameters(), encoder.parameters(), strict=True):
                 slow.lerp_(fast.detach(), 1 - MOMENTUM)

@@ -63,7 +63,7 @@ def main(folder: str, steps: int = 250) -> list[float]:
             words = counter.words(0, "selfie.hidden", [image.key for image in batch], [epoch], GRID**2)[:, 0]
             loss = nn.functional.cross_entropy(network(patches, torch.from_numpy(words.argsort(axis=1))), answer)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.item())
     return losses[:steps]

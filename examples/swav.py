@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import reinforced
 from reinforced.view_reader import ViewReader
 
-DIGITS = {"op": "filter.where", "sql": "split = 'calibration'"}
+DIGITS: dict[str, object] = {"op": "filter.where", "sql": "split = 'calibration'"}
 GLOBAL, LOCAL, BATCH, PROTOTYPES, TEMPERATURE = 2, 4, 32, 16, 0.1
 
 
@@ -66,7 +66,7 @@ def main(folder: str, steps: int = 100) -> list[float]:
             each = [nn.functional.cross_entropy(scores[j] / TEMPERATURE, codes[i]) for i, j in pairs]
             loss = torch.stack(each).mean()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.item())
     return losses[:steps]

@@ -54,7 +54,7 @@ def main(folder: str, steps: int = 100) -> list[float]:
             wanted = features[[place[image.key] for image in batch]]
             loss = 1 - nn.functional.cosine_similarity(student(pixels / 127.5 - 1), wanted).mean()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.item())
     return losses[:steps]

@@ -61,7 +61,7 @@ class TimmTeacher(Teacher):
             return pooled(module.forward_head(module.forward_features(images), pre_logits=True))  # type: ignore[operator]
 
         def tokens(images: Tensor) -> Tensor:
-            seen = module.forward_features(images)
+            seen = module.forward_features(images)  # type: ignore[operator]
             if seen.ndim == 3:
                 return by_place(seen)[:, getattr(module, "num_prefix_tokens", 0) :]  # not the class token before
             last = getattr(module, "output_fmt", "NCHW") == "NHWC"
