@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from reinforced.clip import OpenClipModel, preprocessing
 from reinforced.errors import RequestError
+from reinforced.features import by_place
 from reinforced.teacher import Loaded, Teacher
 from reinforced.weight_files import read_file
 
@@ -67,7 +68,11 @@ class OpenClipTeacher(OpenClipModel, Teacher):
             found: Tensor = module.encode_image(images, normalize=True)
             return found
 
-        return Loaded(logits, preprocessing(open_clip.get_model_preprocess_cfg(module)), features)
+        def tokens(images: Tensor) -> Tensor:
+            chosen = {"image_indices": 1, "normalize_intermediates": True, "intermediates_only": True}
+            return by_place(module.forward_intermediates(images, **chosen)["image_intermediates"][-1])
+
+        return Loaded(logits, preprocessing(open_clip.get_model_preprocess_cfg(module)), features, tokens)
 
     def _class_embeddings(self, module: Module, tokenizer: Any, device: device) -> Tensor:
         import torch
