@@ -17,8 +17,9 @@ from reinforced.operator import Columns, Transform
 class EmbedClip(Transform):
     """Adds each image's embedding by a CLIP model of open_clip, of unit length, as `clip_embedding`.
 
-    Images are resized to cover the model's input and cropped at the centre. The weights are read from files; nothing is
-    downloaded. `score.clip`, `score.aesthetic`, `dedup.semantic` and `label.cluster` read the column.
+    Images are resized to cover the model's input and cropped at the centre, as published scores and thresholds expect;
+    `embed.image` resizes them whole. The weights are read from files; nothing is downloaded. `score.clip`,
+    `score.aesthetic`, `dedup.semantic` and `label.cluster` read the column.
     """
 
     layer: ClassVar = "clip_embeddings"
