@@ -17,7 +17,7 @@ from reinforced.weight_files import hash_file
 class FilterLanguage(Filter):
     """Keeps rows whose text is probably in one of some languages; the score is the probability that it is.
 
-    The classifier is naive Bayes over byte n-grams, about a hundred languages (langid.py, Lui and Baldwin 2012, in the
+    The classifier is naive Bayes over byte n-grams, 140 languages (langid.py, Lui and Baldwin 2012, in the
     package py3langid; extra `languages`). The reason is `no text`, or the likeliest other language: `is fr`. Texts of
     a few words are uncertain: lower `min_probability` for labels, or name only `candidates` that can occur.
     """
