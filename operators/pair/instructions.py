@@ -18,26 +18,25 @@ from reinforced.weight_files import hash_file, read_file
 from ._targets import GREEN, RED, boxes_drawn, colours, depth_map, mask_of
 
 Task = Literal["detection", "segmentation", "depth", "classification"]
+Answer = tuple[Pixels, dict[str, str | None]]
 
 
 class PairInstructions(Generator):
     """Makes pairs of instruction and answering picture out of the annotations of each image (InstructCV).
 
-    Gan et al. 2023, *InstructCV: Instruction-Tuned Text-to-Image Diffusion Models as Vision Generalists*. Detection draws
-    boxes on the image, segmentation a white mask on black, depth a grey map (near is light), classification a plain
-    colour: green for yes, red for no. Each task that an image is annotated for gives one row, `parent/detection`, which
-    asks for one of the image's objects, or for its class or another of `classes` in turn. Object, words and colour depend
-    on seed, key and task. The image is passed on as it is; one without annotations gives no row.
+    Gan et al. 2023, *InstructCV: Instruction-Tuned Text-to-Image Diffusion Models as Vision Generalists*. Detection
+    draws boxes on the image, segmentation a white mask on black, depth a grey map (near is light), classification a
+    plain colour: green for yes, red for no. Each task that an image is annotated for gives one row,
+    `parent/detection`, which asks for one of the image's objects, or for its class or, half the time, another of
+    `classes`. Object, words and colour depend on seed, key and task. The image is passed on as it is; one without
+    annotations gives no row.
     """
 
     reads: ClassVar = ("key", "pixels")
     writes: ClassVar = ("key", "image", "parent", "task", "instruction", "target_image")
     examples: ClassVar = ({"tasks": ["classification"], "classes": ["dog"]},)
 
-    tasks: Annotated[tuple[Task, ...], Field(min_length=1, description="Which pairs to make.")] = (
-        "detection",
-        "segmentation",
-    )
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1, description="Which pairs to make.")]
     names: Annotated[str, Field(description="Column with the names of an image's objects, a list.")] = "object_names"
     boxes: Annotated[str, Field(description="Column with the objects' boxes: left, top, width, height in px.")] = (
         "object_boxes"
@@ -104,9 +103,7 @@ class PairInstructions(Generator):
         values_of["image"] = batch.table.column("image").take(pa.array(parents, pa.int64()))
         return batch.descendants(parents, values_of, self.outputs())
 
-    def _answer(
-        self, task: Task, row: dict[str, Any], pixels: Pixels, words: counter.U32
-    ) -> tuple[Pixels, dict[str, str | None]] | None:
+    def _answer(self, task: Task, row: dict[str, Any], pixels: Pixels, words: counter.U32) -> Answer | None:
         """Return the target image and what is asked for; None where the image has no such annotation."""
         if task == "depth":
             return (depth_map(row[self.depth], pixels), {}) if row[self.depth] else None
@@ -121,14 +118,10 @@ class PairInstructions(Generator):
         if task == "segmentation":
             return mask_of(row[self.mask], places, pixels), {"name": kind}
         colour = sorted(colours)[int(counter.below(words[1], len(colours)))]
-        return boxes_drawn(pixels, [row[self.boxes][place] for place in places], colours[colour]), {
-            "name": kind,
-            "colour": colour,
-        }
+        drawn = boxes_drawn(pixels, [row[self.boxes][place] for place in places], colours[colour])
+        return drawn, {"name": kind, "colour": colour}
 
-    def _classification(
-        self, label: str | None, pixels: Pixels, words: counter.U32
-    ) -> tuple[Pixels, dict[str, str | None]] | None:
+    def _classification(self, label: str | None, pixels: Pixels, words: counter.U32) -> Answer | None:
         if not label:
             return None
         others = [name for name in self.classes if name != label]
