@@ -1,0 +1,116 @@
+"""How much better a student learns from a reinforced dataset: digits-plus and cifar10-plus, equal views and steps.
+
+Run it with `python benchmarks/student.py` (all), `--only digits` for one part, `--json` for one object a line. The
+datasets are made on first use; cifar10-plus needs the teacher of `examples/train_cifar10_teachers.py`. Gains and ratios
+compare the reinforced student with the one trained on hard labels; a second row compares it with smoothed labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import cifar10
+import numpy as np
+import workload
+from measure import Metric, report
+
+import reinforced
+from reinforced import student
+from reinforced.comparison import HARD, REINFORCED, SMOOTHED, Result
+from reinforced.dataset import open_dataset
+from reinforced.epoch import EpochReader
+
+DIGITS = student.Schedule(steps=2000, seeds=5)
+
+
+def digits(asked: argparse.Namespace) -> list[Metric]:
+    """Train an MLP on 200 and on 600 digits, chosen by the hashes of their keys, and measure it on the test split."""
+    out = workload.cache_folder() / "digits-plus"
+    dataset = reinforced.run("quickstart", [f"out={out}", "sinks=[]"]).dataset
+    reader = EpochReader(dataset, shuffle=False)
+    test = student.chosen_rows(dataset, "split", "test")
+    pixels = student.clean_images(dataset, test, reader.reinforcement.augment.size)
+    labels = np.array([label for _, _, label in test])
+    metrics: list[Metric] = []
+    for count in (200, 600):
+        views = student.stored_views(reader, student.chosen_rows(dataset, "split", "train", count), reader.draws)
+        arms = student.compare(views, pixels, labels, dataclasses.replace(DIGITS, seeds=asked.seeds or DIGITS.seeds))
+        metrics += compared(f"digits_{count}", {result["arm"]: result for result in arms})
+    return metrics
+
+
+def cifar(asked: argparse.Namespace) -> list[Metric]:
+    """Train a ResNet on cifar10-plus and measure it on the test file, clean and corrupted, and what its labels cost."""
+    out = asked.dataset or workload.cache_folder() / "cifar10-plus"
+    if not (out / "dataset.json").exists():
+        reinforced.run("cifar10_plus", [f"out={out}", f"variables.data={asked.data}"])
+    schedule = cifar10.Schedule(asked.depth, asked.epochs)
+    reader = EpochReader(open_dataset(str(out)), shuffle=False)
+    arms, corrupted, calibration = cifar10.compare(reader, asked.data, schedule, range(asked.seeds or 1))
+    for name, result in calibration.items():
+        sys.stderr.write(f"{name}: accuracy on the calibration images {np.mean(result['accuracy']):.2%}\n")
+    seconds = student.seconds_per_epoch(reader, schedule.batch_size)
+    compute = cifar10.compute_seconds(schedule, len(reader))
+    extra = seconds["stored"] - seconds["plain"]
+    return [
+        *compared("cifar10", arms),
+        *(Metric(f"cifar10_corrupted_accuracy_{SHORT[arm]}", 100 * np.mean(v), "%") for arm, v in corrupted.items()),
+        Metric("cifar10_corrupted_gain_points", points(corrupted[REINFORCED], corrupted[HARD]), "points"),
+        Metric("cifar10_loader_seconds", seconds["stored"], "s/epoch", seconds["plain"]),
+        Metric("cifar10_step_seconds", compute, "s/epoch"),
+        Metric("cifar10_extra_loader_share", 100 * extra / seconds["plain"], "%"),
+        Metric("cifar10_extra_time_share", 100 * extra / (seconds["plain"] + compute), "%", target="<= 2"),
+    ]
+
+
+SHORT = {HARD: "hard", SMOOTHED: "smoothed", REINFORCED: "reinforced"}
+
+
+def compared(part: str, arms: dict[str, Result]) -> list[Metric]:
+    """Return each arm's scores, then gains and ratios of the reinforced arm; means over seeds."""
+    metrics = []
+    for arm, result in arms.items():
+        for name in ("accuracy", "ece"):
+            metrics.append(Metric(f"{part}_{name}_{SHORT[arm]}", 100 * float(np.mean(result[name])), "%"))
+        if len(result["accuracy"]) > 1:
+            spread = 100 * float(np.std(result["accuracy"], ddof=1))
+            metrics.append(Metric(f"{part}_accuracy_deviation_{SHORT[arm]}", spread, "points"))
+    found = arms[REINFORCED]
+    for against, suffix in ((HARD, ""), (SMOOTHED, "_against_smoothed")):
+        gain = points(found["accuracy"], arms[against]["accuracy"])
+        ratio = float(np.mean(found["ece"]) / np.mean(arms[against]["ece"]))
+        target = (">= 1.5", "<= 0.5") if against == HARD else ("", "")
+        metrics.append(Metric(f"{part}_gain_points{suffix}", gain, "points", target=target[0]))
+        metrics.append(Metric(f"{part}_ece_ratio{suffix}", ratio, "times", 1.0, 1 / ratio, target[1]))
+    return metrics
+
+
+def points(found: Any, against: Any) -> float:
+    """Return the difference of two mean accuracies in percentage points."""
+    return 100 * float(np.mean(found) - np.mean(against))
+
+
+PARTS = {"digits": digits, "cifar10": cifar}
+
+
+def main() -> None:
+    """Run the parts asked for and print their numbers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
+    parser.add_argument("--seeds", type=int, help="students of each arm; default: 5 on digits, 1 on cifar10")
+    parser.add_argument("--data", type=Path, default=cifar10.DATA, help="folder of CIFAR-10's two Parquet files")
+    parser.add_argument("--dataset", type=Path, help="cifar10-plus made elsewhere, such as with other augmentations")
+    parser.add_argument("--depth", type=int, default=8, help="layers of the ResNet")
+    parser.add_argument("--epochs", type=int, default=12, help="epochs of the ResNet")
+    parser.add_argument("--json", action="store_true", help="print one object a line")
+    asked = parser.parse_args()
+    metrics = [metric for part in asked.only for metric in PARTS[part](asked)]
+    report("Students", metrics, asked.json)
+
+
+if __name__ == "__main__":
+    main()
