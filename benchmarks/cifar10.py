@@ -1,19 +1,24 @@
-"""Residual networks trained side by side on cifar10-plus: the same views in the same order, each with its own labels."""
+"""Residual networks trained side by side on cifar10-plus: the same views in the same order, labels of their own."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import workload
+import yaml
 from torch import Tensor, nn
 
+import reinforced
 from reinforced import student
 from reinforced.comparison import HARD, REINFORCED, SMOOTHED, Result
 from reinforced.corruption import CORRUPTIONS, SEVERITIES, corrupt
@@ -29,7 +34,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
 ARMS = (HARD, SMOOTHED, REINFORCED)
 CALIBRATION_IMAGES = 2000
 """Held out by the teacher's training and here: the lowest key hashes."""
-CORRUPTED_IMAGES = 1000
+CORRUPTED_IMAGES = 500
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 _Trained = dict[str, nn.Module]
 
@@ -45,6 +50,15 @@ class Schedule:
     weight_decay: float = 5e-4
 
 
+def make(out: Path, data: Path, share: float, overrides: Sequence[str]) -> None:
+    """Run the recipe on a share of the training images, chosen by the hashes of their keys."""
+    recipe = resources.files("reinforced.pipelines").joinpath("cifar10_plus.yaml").read_text("utf-8")
+    pipeline: dict[str, Any] = yaml.safe_load(recipe)
+    if share < 1:
+        pipeline["steps"].insert(0, {"op": "filter.where", "sql": f"md5(key) < '{int(share * 16**8):08x}'"})
+    reinforced.run(pipeline, [f"out={out}", f"variables.data={data}", *overrides])
+
+
 def compare(
     reader: EpochReader, data: Path, schedule: Schedule, seeds: Sequence[int]
 ) -> tuple[dict[str, Result], dict[str, list[float]], dict[str, Result]]:
@@ -52,30 +66,31 @@ def compare(
 
     Corrupted accuracy is the mean over all kinds and severities on the first CORRUPTED_IMAGES by key hash.
     """
-    rows, held = split_rows(reader.dataset)
+    keys = pq.read_table(data / "train.parquet", columns=["key"])["key"].to_pylist()
+    held = set(sorted(keys, key=hash64)[:CALIBRATION_IMAGES])
+    rows = rows_without(reader.dataset, held)
     views = student.stored_views(reader, rows, reader.draws)
     folder = workload.cache_folder() / "cifar10-students"
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{Path(reader.dataset.path).name}-{schedule.depth}-{schedule.epochs}"
     trained = [train(views, len(rows), schedule, seed, folder / f"{name}-{seed}.pt") for seed in seeds]
-    keys, pixels, labels = test_images(data)
-    calibration = student.clean_images(reader.dataset, held, (32, 32)), np.array([label for _, _, label in held])
+    keys, pixels, labels = images_of(data / "test.parquet")
+    _, held_pixels, held_labels = images_of(data / "train.parquet", held)
     return (
         {arm: student.score([predict(models[arm], pixels) for models in trained], labels) for arm in ARMS},
         corrupted_accuracy(trained, keys, pixels, labels),
-        {arm: student.score([predict(m[arm], calibration[0]) for m in trained], calibration[1]) for arm in ARMS},
+        {arm: student.score([predict(models[arm], held_pixels) for models in trained], held_labels) for arm in ARMS},
     )
 
 
-def split_rows(dataset: Dataset) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-    """Return (shard, row, label) of the images students learn from, and of the calibration images."""
+def rows_without(dataset: Dataset, held: set[str]) -> list[tuple[int, int, int]]:
+    """Return (shard, row, label) of the images students learn from: all but those held out."""
     found = []
     for shard, info in enumerate(dataset.shards):
         table = dataset.read_shard(info.name, ["key", "label"])
         samples = zip(table.column("key").to_pylist(), table.column("label").to_pylist(), strict=True)
-        found += [(hash64(key), shard, row, label) for row, (key, label) in enumerate(samples)]
-    ordered = [row[1:] for row in sorted(found)]
-    return sorted(ordered[CALIBRATION_IMAGES:]), sorted(ordered[:CALIBRATION_IMAGES])
+        found += [(shard, row, label) for row, (key, label) in enumerate(samples) if key not in held]
+    return found
 
 
 def train(views: Views, images: int, schedule: Schedule, seed: int, checkpoint: Path) -> _Trained:
@@ -86,7 +101,7 @@ def train(views: Views, images: int, schedule: Schedule, seed: int, checkpoint: 
     students, optimizers = {}, {}
     for arm in ARMS:
         torch.manual_seed(seed)
-        students[arm] = resnet(schedule.depth).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        students[arm] = resnet(schedule.depth).to(memory_format=torch.channels_last)
         optimizers[arm] = optimizer_of(students[arm], schedule)
     wanted = {arm: torch.from_numpy(views.targets(arm)) for arm in ARMS}
     start, steps = 0, images // schedule.batch_size
@@ -109,7 +124,7 @@ def train(views: Views, images: int, schedule: Schedule, seed: int, checkpoint: 
         state = {arm: [students[arm].state_dict(), optimizers[arm].state_dict()] for arm in ARMS}
         torch.save({"epoch": epoch + 1, **state}, checkpoint)
         said = ", ".join(f"{arm} {loss:.3f}" for arm, loss in losses.items())
-        print(f"seed {seed}, epoch {epoch + 1}: {said}, {time.perf_counter() - began:.0f} s", flush=True)
+        sys.stderr.write(f"seed {seed}, epoch {epoch + 1}: {said}, {time.perf_counter() - began:.0f} s\n")
     return {arm: model.eval() for arm, model in students.items()}
 
 
@@ -148,9 +163,11 @@ def predict(model: nn.Module, pixels: Pixels) -> np.ndarray[Any, np.dtype[np.flo
     return torch.cat(parts).numpy()
 
 
-def test_images(data: Path) -> tuple[list[str], Pixels, Labels]:
-    """Return keys, pixels and labels of the test file."""
-    table = pq.read_table(data / "test.parquet", columns=["key", "image", "label"])
+def images_of(file: Path, chosen: set[str] | None = None) -> tuple[list[str], Pixels, Labels]:
+    """Return keys, pixels and labels of a file's images, all or those with the chosen keys."""
+    table = pq.read_table(file, columns=["key", "image", "label"])
+    if chosen is not None:
+        table = table.filter(pa.array([key in chosen for key in table["key"].to_pylist()]))
     pixels = np.stack([decode(image.as_py()) for image in table["image"]])
     return table["key"].to_pylist(), pixels, table["label"].to_numpy()
 
@@ -172,7 +189,7 @@ def corrupted_accuracy(
 
 def compute_seconds(schedule: Schedule, images: int, steps: int = 20) -> float:
     """Return the seconds a student's own steps take in an epoch of so many images, without reading any."""
-    model = resnet(schedule.depth).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = resnet(schedule.depth).to(memory_format=torch.channels_last)
     optimizer = optimizer_of(model, schedule)
     inputs, wanted = torch.zeros(schedule.batch_size, 3, 32, 32), torch.full((schedule.batch_size, 10), 0.1)
     taken = []

@@ -45,9 +45,9 @@ def digits(asked: argparse.Namespace) -> list[Metric]:
 
 def cifar(asked: argparse.Namespace) -> list[Metric]:
     """Train a ResNet on cifar10-plus and measure it on the test file, clean and corrupted, and what its labels cost."""
-    out = asked.dataset or workload.cache_folder() / "cifar10-plus"
+    out = asked.dataset or workload.cache_folder() / f"cifar10-plus-{asked.share:g}"
     if not (out / "dataset.json").exists():
-        reinforced.run("cifar10_plus", [f"out={out}", f"variables.data={asked.data}"])
+        cifar10.make(out, asked.data, asked.share, asked.set)
     schedule = cifar10.Schedule(asked.depth, asked.epochs)
     reader = EpochReader(open_dataset(str(out)), shuffle=False)
     arms, corrupted, calibration = cifar10.compare(reader, asked.data, schedule, range(asked.seeds or 1))
@@ -58,7 +58,10 @@ def cifar(asked: argparse.Namespace) -> list[Metric]:
     extra = seconds["stored"] - seconds["plain"]
     return [
         *compared("cifar10", arms),
-        *(Metric(f"cifar10_corrupted_accuracy_{SHORT[arm]}", 100 * np.mean(v), "%") for arm, v in corrupted.items()),
+        *(
+            Metric(f"cifar10_corrupted_accuracy_{SHORT[arm]}", 100 * float(np.mean(v)), "%")
+            for arm, v in corrupted.items()
+        ),
         Metric("cifar10_corrupted_gain_points", points(corrupted[REINFORCED], corrupted[HARD]), "points"),
         Metric("cifar10_loader_seconds", seconds["stored"], "s/epoch", seconds["plain"]),
         Metric("cifar10_step_seconds", compute, "s/epoch"),
@@ -74,8 +77,8 @@ def compared(part: str, arms: dict[str, Result]) -> list[Metric]:
     """Return each arm's scores, then gains and ratios of the reinforced arm; means over seeds."""
     metrics = []
     for arm, result in arms.items():
-        for name in ("accuracy", "ece"):
-            metrics.append(Metric(f"{part}_{name}_{SHORT[arm]}", 100 * float(np.mean(result[name])), "%"))
+        means = {name: 100 * float(np.mean(result[name])) for name in ("accuracy", "ece")}
+        metrics += [Metric(f"{part}_{name}_{SHORT[arm]}", mean, "%") for name, mean in means.items()]
         if len(result["accuracy"]) > 1:
             spread = 100 * float(np.std(result["accuracy"], ddof=1))
             metrics.append(Metric(f"{part}_accuracy_deviation_{SHORT[arm]}", spread, "points"))
@@ -103,7 +106,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
     parser.add_argument("--seeds", type=int, help="students of each arm; default: 5 on digits, 1 on cifar10")
     parser.add_argument("--data", type=Path, default=cifar10.DATA, help="folder of CIFAR-10's two Parquet files")
-    parser.add_argument("--dataset", type=Path, help="cifar10-plus made elsewhere, such as with other augmentations")
+    parser.add_argument("--share", type=float, default=1.0, help="share of CIFAR-10's training images")
+    parser.add_argument("--dataset", type=Path, help="where cifar10-plus is, or is to be made")
+    parser.add_argument("--set", nargs="+", default=[], help="settings of the recipe, such as variables.draws=5")
     parser.add_argument("--depth", type=int, default=8, help="layers of the ResNet")
     parser.add_argument("--epochs", type=int, default=12, help="epochs of the ResNet")
     parser.add_argument("--json", action="store_true", help="print one object a line")
