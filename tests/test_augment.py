@@ -27,6 +27,8 @@ ALL: dict[str, Any] = {
     "grayscale": {},
     "gaussian_blur": {},
     "random_erasing": {"probability": 0.5, "fill": "noise"},
+    "mix_up": {},
+    "cut_mix": {"alpha": 0.3},
 }
 VARIANTS: dict[str, list[dict[str, Any]]] = {name: [settings] for name, settings in ALL.items()} | {
     "rand_augment": [{"operations": 1, "magnitude": 30}, {"operations": 4, "magnitude": 3}],
@@ -62,6 +64,12 @@ EXPECTED: dict[str, Any] = {
     "erase_y": [0, 6, 0, 0],
     "erase_width": [0, 14, 0, 0],
     "erase_height": [0, 5, 0, 0],
+    "mix_share": [151, 255, 255, 195],
+    "cut_x": [0, 4, 0, 0],
+    "cut_y": [0, 1, 0, 0],
+    "cut_width": [0, 12, 0, 0],
+    "cut_height": [0, 15, 0, 0],
+    "mix_row": [1, 1, 1, 0],
 }
 
 
@@ -118,12 +126,12 @@ def test_a_stored_reinforcement_replays_to_the_pixels_the_teacher_saw(
     sides = [[image.shape[axis] for image in images] for axis in (1, 0)]
     parameters = made.parameters(seed, [str(i) for i in range(len(images))], range(3), *sides)
     count = 3 * len(images)
-    seen = [made.apply(images[i // 3], {name: values[i] for name, values in parameters.items()}) for i in range(count)]
+    seen = [made.view(images.__getitem__, parameters, i, 3) for i in range(count)]
     again = Augment.model_validate_json(made.model_dump_json())
     assert again.outputs().names == list(parameters)
-    table = stored(parameters, again.outputs()).to_pylist() if parts else [{}] * count
+    table = stored(parameters, again.outputs()).to_pydict() if parts else {}
     for i in range(count):
-        replayed = again.apply(decode(files[i // 3]), table[i])
+        replayed = again.view(lambda image: decode(files[image]), table, i, 3)
         assert replayed.dtype == np.uint8
         assert replayed.shape == (made.size[1], made.size[0], 3)
         np.testing.assert_array_equal(replayed, seen[i])
@@ -131,15 +139,15 @@ def test_a_stored_reinforcement_replays_to_the_pixels_the_teacher_saw(
 
 def test_every_augmentation_changes_some_views_and_has_columns_of_its_own() -> None:
     assert set(ALL) == set(Augment.model_fields) - {"size_px", "backend"}
-    pixels = decode(encoded("RGB", 23, 19, 1))
-    plain, found = augment().apply(pixels, {}), []
+    images = [decode(encoded("RGB", 23, 19, seed)) for seed in (1, 2)]
+    plain, found = augment().apply(images[0], {}), []
     for name, chosen in ALL.items():
         made = augment(**{name: chosen})
-        drawn = made.parameters(0, ["a"], range(30), [23], [19])
-        views = [made.apply(pixels, {column: values[i] for column, values in drawn.items()}) for i in range(30)]
+        drawn = made.parameters(0, ["a", "b"], range(30), [23, 23], [19, 19])
+        views = [made.view(images.__getitem__, drawn, i, 30) for i in range(30)]
         assert sum((view != plain).any() for view in views) >= 3, name
-        found += made.outputs().names
-    assert found == augment(**ALL).outputs().names
+        found += [column for column in made.outputs().names if column != "mix_row"]
+    assert [*found, "mix_row"] == augment(**ALL).outputs().names
     assert len(set(found)) == len(found)
 
 
@@ -152,7 +160,7 @@ def test_parameters_do_not_depend_on_what_else_is_drawn_or_configured() -> None:
     whole = augment(**ALL).parameters(1, ["a", "b"], range(6), [50, 60], [40, 30])
     for name, chosen in ALL.items():
         alone = augment(**{name: chosen}).parameters(1, ["b"], [4], [60], [30])
-        assert all((alone[column][0] == whole[column][6 + 4]).all() for column in alone)
+        assert all((alone[column][0] == whole[column][6 + 4]).all() for column in alone if column != "mix_row")
     flips = augment(horizontal_flip={"probability": 0.5}).parameters(1, ["a"], [2], [50], [40])
     assert flips["flip"][0] == whole["flip"][2]
     assert (augment(**ALL).parameters(2, ["a"], range(6), [50], [40])["crop_x"] != whole["crop_x"][:6]).any()

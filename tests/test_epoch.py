@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from reinforced_dataset import AUGMENT, png, write_dataset
 
-from reinforced.epoch import EpochReader, PixelMismatchError, Sample
+from reinforced.epoch import EpochReader, PixelMismatchError
 from reinforced.errors import RequestError
+from reinforced.images import decode
 from reinforced.registry import find_operator
 from reinforced.reinforcement import backends
 
@@ -199,20 +200,80 @@ def test_a_layer_that_misses_rows_is_refused_before_training(tmp_path: Path) -> 
     file = path / "reinforced/00000.parquet"
     table = pq.read_table(file)
     pq.write_table(table.slice(0, 5), file)
-    with pytest.raises(RequestError, match="5 reinforcements for 3 images x 4 draws"):
+    with pytest.raises(RequestError, match="5 rows for 3 images x 4 draws"):
         next(EpochReader(str(path)).samples(0))
-    emptied = table.column("classes").to_pylist()
+    emptied = table.column("class_places").to_pylist()
     emptied[:3] = [None] * 3
     pq.write_table(table, file)
-    rewrite(file, classes=pa.chunked_array([pa.array(emptied, table.schema.field("classes").type)]))
+    rewrite(file, class_places=pa.chunked_array([pa.array(emptied, table.schema.field("class_places").type)]))
     with pytest.raises(RequestError, match="3 images that were kept have no reinforcement"):
         for epoch in range(4):
             next(EpochReader(str(path)).samples(epoch))
+
+
+def test_an_epoch_reads_its_own_draw_and_not_the_others(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path / "small", rows=[30])
+    file = path / "reinforced/00000.parquet"
+    expected = [sample.probabilities for sample in EpochReader(str(path)).samples(1)]
+    pq.write_table(pq.read_table(file), file, row_group_size=30)
+    reader = EpochReader(str(path))
+    about = pq.read_metadata(file)
+    data = bytearray(file.read_bytes())
+    for draw in set(range(4)) - {reader.draw(0, 1)}:
+        group = about.row_group(draw)
+        start, end = (group.column(i).data_page_offset for i in (0, about.num_columns - 1))
+        data[start:end] = b"x" * (end - start)
+    file.write_bytes(data)
+    np.testing.assert_array_equal([sample.probabilities for sample in reader.samples(1)], expected)
+    with pytest.raises(OSError):
+        next(reader.samples(2))
 
 
 def test_an_empty_dataset_has_no_samples(tmp_path: Path) -> None:
     assert list(EpochReader(str(write_dataset(tmp_path / "small", rows=[0]))).samples(0)) == []
 
 
-def test_a_sample_names_its_fields() -> None:
-    assert Sample._fields == ("pixels", "classes", "probabilities", "tail", "label")
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_a_share_of_the_samples_are_originals_with_their_label(tmp_path: Path, share: float) -> None:
+    path = str(write_dataset(tmp_path / "small", rows=[10, 8]))
+    for file in sorted((tmp_path / "small/samples").iterdir()):
+        rewrite(file, label=pa.chunked_array([pa.array([i % 10 for i in range(pq.read_metadata(file).num_rows)])]))
+    plain, reader = EpochReader(path, shuffle=False), EpochReader(path, shuffle=False, originals=share)
+    augment, chosen = reader.reinforcement.augment, []
+    for epoch in (0, 1):
+        pairs = list(zip(plain.samples(epoch), reader.samples(epoch), strict=True))
+        images = [data for shard in range(2) for data in plain.images(shard).column("image").to_pylist()]
+        chosen.append([found.tail == 0 and found.probabilities[0] == 1 for _, found in pairs])
+        for image, (before, found) in zip(images, pairs, strict=True):
+            assert len(set(found.classes)) == 3
+            if found.tail == 0 and found.probabilities[0] == 1:
+                assert found.classes[0] == found.label and found.probabilities.sum() == 1
+                np.testing.assert_array_equal(found.pixels, augment.plain(decode(image)))
+            else:
+                np.testing.assert_array_equal(found.pixels, before.pixels)
+                np.testing.assert_array_equal(found.probabilities, before.probabilities)
+        batch = next(reader.batches(epoch, 18))
+        np.testing.assert_allclose(batch.dense(10).sum(axis=1), 1, atol=1e-5)
+    if share == 1:
+        assert all(chosen[0])
+    else:
+        assert 4 <= sum(chosen[0]) <= 14 and chosen[0] != chosen[1]
+        shuffled = EpochReader(path, seed=reader.seed, window=3, originals=share)
+        found = [sample.label for sample in shuffled.samples(0) if sample.tail == 0 and sample.probabilities[0] == 1]
+        assert len(found) == sum(chosen[0]), "which ones depends on the order"
+
+
+def test_originals_need_labels_that_the_teachers_know(tmp_path: Path) -> None:
+    path = write_dataset(tmp_path / "small", rows=[3, 3])
+    with pytest.raises(RequestError, match=r"shard 00001: labels from 100 to 102 are not of the 10 classes"):
+        list(EpochReader(str(path), originals=1.0).samples(0))
+    with pytest.raises(RequestError, match=r"originals is 1\.5: it is a share, from 0 to 1"):
+        EpochReader(str(path), originals=1.5)
+    for file in sorted((path / "samples").iterdir()):
+        table = pq.read_table(file)
+        rewrite(file, label=pa.chunked_array([pa.array([None] * len(table), pa.int32())]))
+    assert len(list(EpochReader(str(path), originals=1.0).samples(0))) == 6, "images without a label stay reinforced"
+    for file in sorted((path / "samples").iterdir()):
+        pq.write_table(pq.read_table(file).drop_columns(["label"]), file)
+    with pytest.raises(RequestError, match="has no column 'label': originals, images with their label, must be 0"):
+        EpochReader(str(path), originals=0.01)

@@ -1,20 +1,21 @@
 from __future__ import annotations
 
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from reinforced_dataset import write_dataset
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
-from reinforced import sparse
 from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
-from reinforced.loader import ReinforcedDataset, ReinforcedStream, SoftTargetKLLoss, SparseTarget
+from reinforced.loader import Normalize, ReinforcedDataset, ReinforcedStream, ShardSampler
+from reinforced.loss import SoftTargetKLLoss, SparseTarget
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,11 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 def fingerprints(items: Any) -> list[int]:
     """Return a number for each image, by which to recognise it."""
     return [hash(image.numpy().tobytes()) for image, _ in items]
+
+
+def fingerprint(batch: Any) -> int:
+    """Return a number for a batch of images."""
+    return hash(batch[0].numpy().tobytes())
 
 
 def expected(dataset: str, epoch: int) -> list[int]:
@@ -57,6 +63,38 @@ def test_another_epoch_brings_other_views_of_the_same_images(dataset: str) -> No
     assert fingerprints(found) == first
     target = found[0][1]
     assert isinstance(target, torch.Tensor) and target.shape == (10,) and abs(target.sum() - 1) < 1e-5
+
+
+def test_a_dataset_larger_than_the_cache_reads_each_shard_once_an_epoch(dataset: str) -> None:
+    found = ReinforcedDataset(dataset, cache_bytes=1)
+    order = list(ShardSampler(found))
+    assert sorted(order) == list(range(15)) != order
+    found.reader.window = 1
+    held = [(found[i], list(found._shards))[1] for i in ShardSampler(found)]
+    assert all(len(shards) == 1 for shards in held)
+    changes = sum(before != after for before, after in itertools.pairwise(held))
+    assert changes == 2, "the sampler leaves a shard and comes back"
+    roomy = ReinforcedDataset(dataset)
+    list(roomy)
+    images = [shard.images for _, shard in roomy._shards.values()]
+    roomy.set_epoch(1)
+    assert fingerprints(roomy) == expected(dataset, 1)
+    assert all(a is shard.images for a, (_, shard) in zip(images, roomy._shards.values(), strict=True)), "read again"
+
+
+def test_ranks_sample_different_indices(dataset: str) -> None:
+    found = ReinforcedDataset(dataset)
+    parts = [list(ShardSampler(found, rank, 2)) for rank in range(2)]
+    assert [len(part) for part in parts] == [7, 7] and len(set(parts[0] + parts[1])) == 14
+
+
+@pytest.mark.parametrize("kind", [ReinforcedDataset, ReinforcedStream])
+def test_the_epoch_reaches_workers_that_stay(dataset: str, kind: Any) -> None:
+    found = kind(dataset)
+    loader = DataLoader(found, batch_size=None, num_workers=2, persistent_workers=True)
+    for epoch in (2, 3):
+        found.set_epoch(epoch)
+        assert sorted(fingerprints(loader)) == sorted(expected(dataset, epoch))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -97,11 +135,54 @@ def test_training_goes_on_where_it_stopped(dataset: str, done: int) -> None:
     assert len(fingerprints(again)) == 15, "the next epoch starts at its beginning"
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("done", [1, 4])
+def test_a_stateful_loader_goes_on_where_it_stopped(dataset: str, workers: int, done: int) -> None:
+    def loader() -> StatefulDataLoader[Any]:
+        return StatefulDataLoader(ReinforcedStream(dataset, window=6), batch_size=2, num_workers=workers)
+
+    whole = [fingerprint(batch) for batch in loader()]
+    stopped = loader()
+    for _ in zip(range(done), stopped, strict=False):
+        pass
+    again = loader()
+    again.load_state_dict(stopped.state_dict())
+    assert [fingerprint(batch) for batch in again] == whole[done:]
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_plain_loader_goes_on_where_it_stopped(dataset: str, workers: int, persistent: bool) -> None:
+    def loader(stream: ReinforcedStream) -> DataLoader[Any]:
+        return DataLoader(stream, batch_size=2, num_workers=workers, persistent_workers=persistent)
+
+    stream = ReinforcedStream(dataset, window=4)
+    stream.set_epoch(1)
+    whole = [fingerprint(batch) for batch in loader(stream)]
+    for done in (1, 3, len(whole) - 1):
+        again = ReinforcedStream(dataset, window=4)
+        again.load_state_dict(json.loads(json.dumps(stream.position(done, batch_size=2, num_workers=workers))))
+        batches = loader(again)
+        assert [fingerprint(batch) for batch in batches] == whole[done:]
+        again.set_epoch(1)
+        if persistent:
+            assert [fingerprint(batch) for batch in batches] == whole, "the next epoch starts at its beginning"
+
+
+def test_a_position_with_another_number_of_workers_is_refused(dataset: str) -> None:
+    stream = ReinforcedStream(dataset)
+    stream.load_state_dict(stream.position(2, batch_size=2, num_workers=2))
+    with pytest.raises(RequestError, match="number of workers 2, here it is 1"):
+        next(iter(stream))
+
+
 def test_a_position_of_another_run_is_refused(dataset: str) -> None:
     state = ReinforcedStream(dataset, seed=1).state_dict()
     with pytest.raises(RequestError, match="the saved position has seed 1, here it is 2"):
         ReinforcedStream(dataset, seed=2).load_state_dict(state)
-    with pytest.raises(RequestError, match="parts 1, here it is 2"):
+    with pytest.raises(RequestError, match="world_size 1, here it is 2"):
         ReinforcedStream(dataset, seed=1, rank=0, world_size=2).load_state_dict(state)
     with pytest.raises(RequestError, match="rank 2"):
         ReinforcedStream(dataset, rank=2, world_size=2)
@@ -116,65 +197,6 @@ def test_batches_of_sparse_targets_go_into_the_loss(dataset: str) -> None:
     assert logits.grad is not None and logits.grad.abs().sum() > 0
 
 
-@st.composite
-def targets(draw: st.DrawFn) -> tuple[torch.Tensor, SparseTarget, torch.Tensor]:
-    """Logits of a student and the same targets, sparse and dense; also one-hot ones, and all classes listed."""
-    seed, classes = draw(st.integers(0, 10_000)), draw(st.integers(2, 12))
-    top_k, concentration = draw(st.integers(1, classes)), draw(st.sampled_from([0.01, 1.0, 50.0]))
-    random = np.random.default_rng(seed)
-    dense = random.dirichlet(np.full(classes, concentration), 4).astype(np.float32)
-    dense[0] = np.eye(classes)[0]
-    steps = sparse.steps_for(top_k, 1e-3)
-    found = sparse.decode(*sparse.encode(dense, top_k, steps), steps)
-    target = SparseTarget(
-        torch.tensor(found.classes.astype(np.int64)), torch.tensor(found.probabilities), torch.tensor(found.tail)
-    )
-    return torch.tensor(random.normal(0, 3, (4, classes))), target, torch.tensor(sparse.densify(found, classes))
-
-
-@settings(deadline=None)
-@given(targets())
-def test_the_sparse_loss_equals_the_dense_one_with_its_gradient(
-    made: tuple[torch.Tensor, SparseTarget, torch.Tensor],
-) -> None:
-    logits, target, dense = made
-    gradients, losses = [], []
-    for one in (target, dense):
-        student = logits.clone().requires_grad_()
-        loss = SoftTargetKLLoss()(student, one)
-        loss.backward()
-        losses.append(loss.item())
-        gradients.append(student.grad)
-    plain = torch.nn.functional.kl_div(logits.float().log_softmax(1), dense, reduction="batchmean").item()
-    np.testing.assert_allclose(losses, [plain, plain], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
-
-
-@settings(deadline=None)
-@given(targets())
-def test_a_tail_kept_apart_asks_nothing_about_its_division(
-    made: tuple[torch.Tensor, SparseTarget, torch.Tensor],
-) -> None:
-    logits, target, dense = made
-    loss = SoftTargetKLLoss(tail="apart")
-    assert 0 - 1e-5 <= loss(logits, target) <= SoftTargetKLLoss()(logits, target) + 1e-4
-    listed = torch.zeros_like(dense, dtype=torch.bool).scatter(1, target.classes, True)
-    division = torch.where(listed, 0, torch.rand_like(dense))
-    student = logits.float().softmax(1)
-    rest = torch.where(listed, 0, student)
-    divided = division / division.sum(1, keepdim=True).clamp_min(1e-9) * rest.sum(1, keepdim=True)
-    moved = torch.where(listed, student, divided.clamp_min(1e-30)).log()
-    torch.testing.assert_close(loss(moved, target), loss(logits, target), atol=1e-3, rtol=1e-3)
-
-
-def test_the_loss_is_zero_where_the_student_agrees() -> None:
-    target = SparseTarget(torch.tensor([[2, 0]]), torch.tensor([[0.6, 0.3]]), torch.tensor([0.1]))
-    agreeing = torch.tensor([[0.3, 0.05, 0.6, 0.05]]).log()
-    for tail in ("spread", "apart"):
-        assert abs(SoftTargetKLLoss(tail=tail)(agreeing, target)) < 1e-6  # type: ignore[arg-type]
-        assert SoftTargetKLLoss(tail=tail)(torch.zeros(1, 4), target) > 0.1  # type: ignore[arg-type]
-
-
 def test_a_dataset_travels_to_spawned_workers(dataset: str) -> None:
     loader = DataLoader(ReinforcedDataset(dataset), batch_size=15, num_workers=1, multiprocessing_context="spawn")
     assert [images.shape[0] for images, _ in loader] == [15]
@@ -182,3 +204,18 @@ def test_a_dataset_travels_to_spawned_workers(dataset: str) -> None:
 
 def test_a_path_object_opens(dataset: str) -> None:
     assert len(ReinforcedDataset(Path(dataset))) == 15  # type: ignore[arg-type]
+
+
+def test_images_are_normalized_as_torchvision_does() -> None:
+    images = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.1]).view(3, 1, 1)
+    expected = (images.float() / 255 - mean) / std
+    torch.testing.assert_close(Normalize([0.4, 0.5, 0.6], [0.2, 0.3, 0.1])(images), expected)
+    assert Normalize(dtype=torch.bfloat16)(images).dtype == torch.bfloat16
+
+
+def test_a_stream_mixes_originals_in_and_finds_its_own_images(dataset: str, tmp_path: Path) -> None:
+    copy = write_dataset(tmp_path / "small", rows=[6])
+    for kind in (ReinforcedDataset, ReinforcedStream):
+        found = list(kind(str(copy), originals=1.0, images=str(copy)))
+        assert all(target.tail == 0 and target.probabilities[0] == 1 for _, target in found)

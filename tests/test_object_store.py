@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from photos import layer_bytes, make_photos, pipeline
 
@@ -83,3 +85,16 @@ def test_one_writer_at_a_time_on_s3(bucket: str) -> None:
 def test_no_dataset_on_s3_is_said_in_one_line(bucket: str) -> None:
     with pytest.raises(RequestError, match=r"s3://photos/none is no dataset: it has no dataset.json"):
         open_dataset(f"{bucket}/none")
+
+
+def test_some_rows_are_read_without_the_rest_of_the_file(bucket: str) -> None:
+    storage = Storage(f"{bucket}/rows")
+    table = pa.table({"a": np.random.default_rng(0).random(40_000), "b": range(40_000)})
+    storage.write_table("t.parquet", table, row_group_size=4_000)
+    found, rows = storage.read_rows("t.parquet", range(7_990, 8_030), ["a"])
+    assert found.equals(table.select(["a"]).slice(7_990, 40)) and rows == 40_000
+    data = storage.read("t.parquet")
+    storage.write("t.parquet", b"x" * 20_000 + data[20_000:])  # the first group
+    assert storage.read_rows("t.parquet", range(7_990, 8_030), ["a"])[0].equals(found)
+    with pytest.raises(OSError):
+        storage.read_rows("t.parquet", range(3_999, 4_001), ["a"])

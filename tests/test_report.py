@@ -47,13 +47,19 @@ class Page(HTMLParser):
 
 def evaluation() -> dict[str, Any]:
     bins = [{"lower": 0.0, "upper": 1.0, "count": 4, "confidence": 0.75, "accuracy": 0.5}]
-    scores = {"ece_equal_mass": [0.1], "nll": [0.3, 0.4], "reliability": bins, "seconds_per_epoch": 0.5}
+    scores = {
+        "ece_equal_mass": [0.1],
+        "nll": [0.3, 0.4],
+        "reliability": bins,
+        "seconds_per_epoch": 0.5,
+        "images_per_second": 30.0,
+    }
     arms = [
         {"arm": "hard labels", "accuracy": [0.9, 0.8], "ece": [0.1, 0.1], **scores},
         {"arm": "reinforced", "accuracy": [0.95, 0.93], "ece": [0.04, 0.02], **scores},
     ]
     counts = {"train_images": 10, "test_images": 20, "draws": 4, "steps": 30, "stored_first_choice_is_label": 0.9}
-    return {"student": "MLP-8", "arms": arms, "teacher": None, "teacher_saw": HOSTILE, **counts}
+    return {"student": "MLP-8", "arms": arms, "teacher": None, "teachers": [], "teacher_saw": HOSTILE, **counts}
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +142,27 @@ def test_gains_are_counted_from_hard_labels_in_points() -> None:
 def test_calibration_dots_lie_at_confidence_and_share_of_right_answers() -> None:
     (x, y, radius), *others = diagrams(evaluation())[0]["points"]
     assert (x, y) == (75, 50) and radius == pytest.approx(10.5) and not others
+
+
+def under_corruptions(arm: dict[str, Any], fog: float) -> dict[str, Any]:
+    each = [
+        {"corruption": name, "severity": severity, "accuracy": [accuracy, accuracy + 0.1], "ece": [0.2, 0.2]}
+        for name, severity, accuracy in (("fog", 1, fog), ("fog", 5, fog - 0.2), ("zoom_blur", 1, 0.8))
+    ]
+    return arm | {"corrupted": {"accuracy": [0.7, 0.8], "ece": [0.21, 0.23], "each": each}}
+
+
+def test_accuracy_under_each_corruption_is_shown_and_the_mean_of_all(small: Dataset) -> None:
+    found = evaluation()
+    found["teacher"] = {"accuracy": [0.99], "ece": [0.01], "nll": [0.1], "reliability": found["arms"][0]["reliability"]}
+    found["teachers"] = [found["teacher"] | {"arm": "0: one of them"}]
+    assert "under corruption" not in Page(render_report(small, FUNNEL, found)).text
+    found["arms"] = [under_corruptions(arm, fog) for arm, fog in zip(found["arms"], (0.5, 0.6), strict=True)]
+    found["teacher"] = under_corruptions(found["teacher"], 0.8)
+    text = " ".join(Page(render_report(small, FUNNEL, found)).text.split())
+    assert "fog45.055.075.0" in text and "zoom blur85.085.085.0" in text
+    assert "mean75.0 ± 7.1" in text and "calibration error, mean22.0 ± 1.4" in text
+    assert "teacher 0: one of them99.0" in text
 
 
 def test_the_student_table_carries_numbers_and_what_the_teachers_saw(small: Dataset) -> None:

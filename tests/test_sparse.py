@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -95,3 +97,49 @@ def test_impossible_requests_say_what_is_possible() -> None:
         sparse.steps_for(10, 1e-6)
     with pytest.raises(ValueError, match="damaged"):
         sparse.decode(np.zeros((1, 2), np.uint16), np.array([[80, 30]], np.uint16), 100)
+
+
+@given(distributions(), st.sampled_from([1e-2, 1e-3, 2e-4]), st.randoms(use_true_random=False))
+def test_known_classes_are_stored_as_if_all_were_known(
+    made: tuple[np.ndarray, int], precision: float, random: Random
+) -> None:
+    dense, top_k = made
+    dense = dense.astype(np.float64) / dense.sum(axis=1, dtype=np.float64, keepdims=True)
+    steps = sparse.steps_for(top_k, precision)
+    classes, shares = sparse.encode(dense, top_k, steps)
+    shuffled = random.sample(range(top_k), top_k)
+    listed = classes[:, shuffled].astype(np.int64)
+    known = np.take_along_axis(dense, listed, 1)
+    found = sparse.decode(*sparse.encode_sparse(listed, known, steps, dense.shape[1]), steps)
+    assert variation(found, dense).max() <= precision + 1e-6
+    wanted = sparse.decode(classes, shares, steps)
+    np.testing.assert_allclose(found.probabilities, wanted.probabilities, atol=1.01 / steps)
+    if top_k == dense.shape[1]:
+        assert (found.tail == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("classes", "probabilities", "said"),
+    [
+        ([[0, 4]], [[0.5, 0.2]], "they must be from 0 to 3"),
+        ([[0, -1]], [[0.5, 0.2]], "they must be from 0 to 3"),
+        ([[2, 2]], [[0.5, 0.2]], "a class is listed twice"),
+        ([[0, 1]], [[0.9, 0.2]], "sum to 1 at most"),
+        ([[0, 1]], [[0.9, np.nan]], "finite"),
+        ([[0, 1, 2, 3]], [[0.2, 0.2, 0.2, 0.2]], "sum to 1 at most"),
+    ],
+)
+def test_what_is_no_sparse_distribution_is_refused(
+    classes: list[list[int]], probabilities: list[list[float]], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        sparse.encode_sparse(np.array(classes), np.array(probabilities), 1000, 4)
+
+
+def test_rounding_above_one_never_becomes_a_negative_tail() -> None:
+    over = np.array([[0.9, 0.1003]], np.float16)
+    assert over.astype(np.float64).sum() > 1
+    classes, shares = sparse.encode_sparse(np.array([[3, 1]]), over, 2750, 12)
+    found = sparse.decode(classes, shares, 2750)
+    assert found.tail.tolist() == [0]
+    assert found.probabilities.sum() == pytest.approx(1)

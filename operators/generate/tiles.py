@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar
 import pyarrow as pa
 from pydantic import Field
 
-from reinforced import columns
 from reinforced.batch import Batch
 from reinforced.images import Pixels, encode_png
 from reinforced.operator import Generator
@@ -32,18 +31,13 @@ class GenerateTiles(Generator):
         """Return rows x columns tiles for each image."""
         count = self.rows * self.columns
         tiles = [encode_png(tile) for image in batch.pixels for tile in self._cut(image)]
-        parents = pa.array([i for i in range(len(batch)) for _ in range(count)], pa.int64())
+        parents = [i for i in range(len(batch)) for _ in range(count)]
         made = {
             "key": [f"{key}/{n:04d}" for key in batch.keys for n in range(1, count + 1)],
             "image": tiles,
             "parent": [key for key in batch.keys for _ in range(count)],
         }
-        about_the_file = {"width", "height", "sha256", *columns.layer_schemas()["hashes"].fields}
-        passed_on = [n for n in batch.table.column_names if n not in made and n not in about_the_file]
-        table = pa.table(made, schema=self.outputs())
-        for name in passed_on:
-            table = table.append_column(batch.table.field(name), batch.table.column(name).take(parents))
-        return table.append_column("_parent", parents)
+        return batch.descendants(parents, made, self.outputs())
 
     def _cut(self, image: Pixels) -> Iterator[Pixels]:
         height, width = image.shape[:2]

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from reinforced import columns
+from reinforced.counter import hash64
 from reinforced.errors import RequestError
 from reinforced.operator import ShardSpec, Source
 
@@ -17,7 +18,7 @@ from ._listing import IMAGE_SUFFIXES, Found, list_folder, open_path, require_fol
 
 
 class ReadImages(Source):
-    """Reads every image file below a folder, in order of path; the first folder of the path is the class.
+    """Reads every image file below a folder, in order of path or shuffled; the first folder of the path is the class.
 
     `key` is the relative path without its suffix; where files share one (`cat/1.jpg`, `cat/1.png`), all but the first
     keep their suffix. `label` counts the sorted class names from 0. Files are told by suffix (jpg, jpeg, png, webp,
@@ -35,6 +36,10 @@ class ReadImages(Source):
             "never (none), or if `path` itself holds folders and no image (auto)."
         ),
     ] = "auto"
+    shuffle: Annotated[
+        bool,
+        Field(description="Take files in the order of a hash of their path, so that a shard holds all classes alike."),
+    ] = False
     shard_rows: Annotated[int, Field(gt=0, description="Most images in a shard.")] = 1000
     shard_bytes: Annotated[
         int, Field(gt=0, le=MAX_FILE_BYTES, description="Most bytes of images in a shard, unless one image has more.")
@@ -64,8 +69,11 @@ class ReadImages(Source):
             raise RequestError(f"{self.name()}: no folder in '{self.path}' holds images; leave out labels: folders")
         labels = {name: label for label, name in enumerate(names)} if self._labelled() else None
         seen: set[str] = set()
+        keeping = {file.name for file in files if not _claim(seen, file.name)}
+        if self.shuffle:
+            files.sort(key=lambda file: (hash64(file.name), file.name))
         for part in _cut(files, self.shard_rows, self.shard_bytes):
-            keep_suffix = [i for i, file in enumerate(part) if not _claim(seen, file.name)]
+            keep_suffix = [i for i, file in enumerate(part) if file.name in keeping]
             yield {
                 "folder": folder,
                 "paths": [file.name for file in part],

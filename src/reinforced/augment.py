@@ -8,20 +8,21 @@ Each augmentation draws from words of its own name: adding one changes no other'
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from reinforced import counter
+from reinforced import columns, counter
 from reinforced.augmentation import Augmentation, Parameters, Settings, ViewAugmentation
 from reinforced.auto_augment import AutoAugment
 from reinforced.blur import GaussianBlur
 from reinforced.colour import ColourJitter, Grayscale
 from reinforced.geometry import HorizontalFlip, RandomCrop, RandomResizedCrop
 from reinforced.images import Pixels
+from reinforced.mixing import PARTNER, CutMix, Mixing, MixUp, partners
 from reinforced.rand_augment import RandAugment, TrivialAugment
 from reinforced.random_erasing import RandomErasing
 from reinforced.resize import Backend, resize
@@ -56,6 +57,8 @@ class Augment(Settings):
     grayscale: Annotated[Grayscale | None, Field(description="Random loss of colour.")] = None
     gaussian_blur: Annotated[GaussianBlur | None, Field(description="Random blur.")] = None
     random_erasing: Annotated[RandomErasing | None, Field(description="A random box painted over.")] = None
+    mix_up: Annotated[MixUp | None, Field(description="A blend with another image of the shard.")] = None
+    cut_mix: Annotated[CutMix | None, Field(description="A box taken from another image of the shard.")] = None
 
     @field_validator("size_px")
     @classmethod
@@ -77,16 +80,23 @@ class Augment(Settings):
             name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Augmentation)
         }
 
+    @property
+    def mixing(self) -> list[Mixing]:
+        """The configured augmentations that need a partner, in order."""
+        return [part for part in self.augmentations.values() if isinstance(part, Mixing)]
+
     def outputs(self) -> pa.Schema:
         """Return the columns of all parameters."""
-        return pa.schema([field for part in self.augmentations.values() for field in part.outputs()])
+        fields = [field for part in self.augmentations.values() for field in part.outputs()]
+        return pa.schema([*fields, *columns.resolve([PARTNER] if self.mixing else [])])
 
     def parameters(
         self, seed: int, keys: Sequence[str], draws: Sequence[int], widths: Sequence[int], heights: Sequence[int]
     ) -> Parameters:
         """Draw the parameters of some draws of some images; arrays of shape (images x draws, ...), image by image.
 
-        Raises: ValueError for an image with a side longer than 65,535 px, more than the columns hold.
+        Partners for mixing are places among these images. Raises: ValueError for an image with a side longer than
+        65,535 px, more than the columns hold.
         """
         image = [np.array(sides, np.int64).reshape(-1, 1) for sides in (widths, heights)]
         view = [np.full_like(image[0], side) for side in self.size]
@@ -95,16 +105,21 @@ class Augment(Settings):
         found: Parameters = {}
         for name, part in self.augmentations.items():
             draw = functools.partial(counter.words, seed, f"augment.{name}", keys, draws)
-            width, height = view if isinstance(part, ViewAugmentation) else image
+            width, height = view if isinstance(part, ViewAugmentation | Mixing) else image
             for column, values in part.draw(draw, width, height).items():
                 kind = part.outputs().field(column).type
                 element = kind.value_type if pa.types.is_fixed_size_list(kind) else kind
                 found[column] = values.reshape(-1, *values.shape[2:]).astype(element.to_pandas_dtype())
+        if self.mixing:
+            other = partners(counter.words(seed, "augment.partner", keys, draws, 1)[..., 0], len(keys)).ravel()
+            mixed = np.any([part.happens(found) for part in self.mixing], axis=0)
+            found[PARTNER] = np.where(mixed, other, np.repeat(np.arange(len(keys)), len(draws))).astype(np.uint32)
         return found
 
     def apply(self, pixels: Pixels, row: Mapping[str, Any]) -> Pixels:
-        """Augment one decoded image (uint8 (h, w, 3)) by the parameters of one row; uint8 (height, width, 3).
+        """Augment one decoded image (uint8 (h, w, 3)) by the parameters of one row, but for mixing.
 
+        Returns: the view, uint8 (height, width, 3).
         Raises: ImageError when the crop lies outside: this is not the image the row was drawn for.
         """
         if self.random_resized_crop is not None:
@@ -114,3 +129,26 @@ class Augment(Settings):
             if isinstance(part, ViewAugmentation):
                 image = part.apply(image, row)
         return np.array(image)
+
+    def view(self, images: Callable[[int], Pixels], parameters: Parameters, row: int, draws: int = 1) -> Pixels:
+        """Augment an image by row `image * draws + draw` of the parameters, and mix it with its partner's view.
+
+        images: gives the decoded image of a number. Returns: uint8 (height, width, 3).
+        """
+        image, draw = divmod(row, draws)
+        own = {name: values[row] for name, values in parameters.items()}
+        view = self.apply(images(image), own)
+        if (partner := int(own.get(PARTNER, image))) == image:
+            return view
+        other = {name: values[partner * draws + draw] for name, values in parameters.items()}
+        return self.mix(view, self.apply(images(partner), other), own)
+
+    def plain(self, pixels: Pixels) -> Pixels:
+        """Resize a whole decoded image to the view's size with nothing random, whatever this does to its shape."""
+        return np.array(resize(pixels, self.size, self.backend))
+
+    def mix(self, view: Pixels, partner: Pixels, row: Mapping[str, Any]) -> Pixels:
+        """Mix a view with its partner's by the parameters of one row: first MixUp, then CutMix."""
+        for part in self.mixing:
+            view = part.mix(view, partner, row)
+        return view

@@ -113,16 +113,16 @@ def held_out(
 
     Raises: RequestError when there are none, or when a label is not one of the classes.
     """
-    from reinforced import student
+    from reinforced import student_images
 
-    rows = student.chosen_rows(dataset, split, part)
-    labels = np.array([label for _, _, label in rows])
+    found = student_images.held_out(dataset, student_images.chosen_rows(dataset, split, part), size_px)
+    labels = found.labels
     if classes is not None and not 0 <= labels.min() <= labels.max() < classes:
         raise RequestError(
             f"the teachers know {classes} classes, {dataset.path} has labels {labels.min()} to {labels.max()} where "
             f"{split} is '{part}': `labels` maps a teacher's classes to them"
         )
-    return student.clean_images(dataset, rows, size_px), labels
+    return found.pixels, labels
 
 
 def _measured(part: str, answers: Floats, labels: Labels) -> Measured:

@@ -1,4 +1,4 @@
-"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export`.
+"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export | import`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 the request was
 wrong, 130 interrupted.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from reinforced import importing
 from reinforced.errors import RequestError, RunError
 
 if TYPE_CHECKING:
@@ -93,11 +94,23 @@ def run(
     plain: Annotated[bool, typer.Option("--plain", help="Progress as plain lines, also on a terminal.")] = False,
 ) -> None:
     """Run a pipeline, or go on with an interrupted one. The last line printed is the dataset's path."""
+    execute(pipeline, settings or [], engine, address, workers, plain)
+
+
+def execute(
+    pipeline: str | Mapping[str, Any],
+    settings: Sequence[str] = (),
+    engine: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    plain: bool = False,
+) -> None:
+    """Run a pipeline, show how far it is, and at the end what it made."""
     from reinforced.plan import plan as make_plan
     from reinforced.progress import make_progress
     from reinforced.run import run as run_plan
 
-    made = make_plan(pipeline, settings or [])
+    made = make_plan(pipeline, settings)
     with make_progress([step.name for step in [made.source, *made.steps]], plain) as progress:
         result = run_plan(made, engine=engine, workers=workers, address=address, listener=progress)
     _summarize(result)
@@ -259,6 +272,9 @@ def export(
         print(f"shard {shard}: {len(files):,} files", file=sys.stderr)
     print(f"{count:,} files")
     print(destination)
+
+
+app.command("import")(importing.command)
 
 
 def _version(asked: bool) -> None:

@@ -1,9 +1,9 @@
 """Common corruptions of images at five severities, to see how a network holds up (Hendrycks and Dietterich 2019).
 
 *Benchmarking Neural Network Robustness to Common Corruptions and Perturbations* has fifteen kinds. Thirteen are here,
-each with a definition of its own in NumPy and Pillow; snow and frost are not: frost needs photographs of frost, and snow
-a definition nobody would recognise. Where a definition has the same constants as ImageNet-C and CIFAR-10-C it takes
-their values, but pixels differ from those benchmarks: compare students on these with each other, not with papers.
+each with a definition of its own in NumPy and Pillow; left out are frost, which is made of photographs of frost, and
+snow. Where a definition has the same constants as ImageNet-C and CIFAR-10-C it takes their values or near ones, but
+pixels differ from those benchmarks: compare students on these with each other, not with published numbers.
 
 **Size.** Small images are hurt more by the same noise, so the benchmarks have two sets of constants, and so has this:
 one for a shorter side of 32 px (CIFAR) and one for 224 px (ImageNet). Between them a constant is a * (b / a) ** t with

@@ -111,6 +111,22 @@ class Dataset:
         self._layer(layer)
         return self.storage.read_table(f"{layer}/{shard}.parquet", columns)
 
+    def read_draw(self, layer: str, shard: Shard, draw: int, columns: Sequence[str]) -> pa.Table:
+        """Read one draw of a layer of draws, rows that were dropped included, and not much more of the file.
+
+        Raises: RequestError if the layer does not have every draw of every row.
+        """
+        self._layer(layer)
+        draws: int = self.description["layers"][layer]["draws"]
+        wanted = range(draw * shard.rows, (draw + 1) * shard.rows)
+        table, found = self.storage.read_rows(f"{layer}/{shard.name}.parquet", wanted, columns)
+        if found != shard.rows * draws:
+            raise RequestError(
+                f"{self.path}, layer '{layer}', shard {shard.name}: {found} rows for {shard.rows} images x {draws} "
+                "draws; the layer is not complete, run the pipeline again"
+            )
+        return table
+
     def kept(self, shard: str) -> pa.BooleanArray | None:
         """Return which rows of a shard were kept; None where all were."""
         if "verdicts" not in self.description["layers"]:

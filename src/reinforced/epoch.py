@@ -7,9 +7,9 @@ window; both depend on (seed, epoch) alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,40 +18,20 @@ import pyarrow as pa
 from reinforced import counter, sparse
 from reinforced.augmentation import Parameters
 from reinforced.dataset import Dataset, open_dataset
+from reinforced.draw_layer import DrawLayer
 from reinforced.errors import RequestError
 from reinforced.images import ImageError, Pixels, decode
+from reinforced.own_images import By, open_images
 from reinforced.reinforcement import Reinforcement, pixel_crc
+from reinforced.sample import Batch, Sample, stack
+
+Positions = npt.NDArray[np.int64]
 
 _CHECKED = 4
 
 
 class PixelMismatchError(RequestError):
     """Replaying a reinforcement does not give the pixels that the teachers saw."""
-
-
-class Sample(NamedTuple):
-    """One augmented image, uint8 (height, width, 3), and what the teachers said of it; `label` is -1 without one."""
-
-    pixels: Pixels
-    classes: sparse.Classes
-    probabilities: sparse.Floats
-    tail: np.float32
-    label: int
-
-
-class Batch(NamedTuple):
-    """Samples as arrays: pixels uint8 (n, height, width, 3), classes and probabilities (n, k), tail and label (n,)."""
-
-    pixels: Pixels
-    classes: sparse.Classes
-    probabilities: sparse.Floats
-    tail: sparse.Floats
-    labels: npt.NDArray[np.int64]
-
-    def dense(self, classes: int, *, spread_tail: bool = True) -> sparse.Floats:
-        """Return the probabilities of all classes, float32 (n, classes); see `sparse.densify`."""
-        found = sparse.SparseProbabilities(self.classes, self.probabilities, self.tail)
-        return sparse.densify(found, classes, spread_tail=spread_tail)
 
 
 @dataclass(frozen=True)
@@ -63,27 +43,59 @@ class ShardEpoch:
     parameters: Parameters
     targets: sparse.SparseProbabilities
     reinforcement: Reinforcement
+    originals: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Rows that are given as they are, with their label."""
 
-    def sample(self, row: int) -> Sample:
-        """Decode and augment one row. Raises: RequestError naming shard and key when the image is not what it was."""
-        try:
-            pixels = decode(self.images.column("image")[row].as_py() or b"")
-            pixels = self.reinforcement.augment.apply(pixels, {name: v[row] for name, v in self.parameters.items()})
-        except ImageError as error:
-            key = self.images.column("key")[row].as_py()
-            raise RequestError(f"shard {self.name}, sample {key}: {error}") from error
+    @property
+    def bytes(self) -> int:
+        """How much memory the encoded images take."""
+        return int(self.images.nbytes)
+
+    def sample(self, row: int, image: Pixels | None = None) -> Sample:
+        """Decode (unless its image is given) and augment one row.
+
+        Raises: RequestError naming shard and key when the image is not what it was.
+        """
+        pixels = self.view(row, self.image(row) if image is None else image)
         label = self.images.column("label")[row].as_py() if "label" in self.images.column_names else None
         targets = self.targets
         return Sample(
             pixels, targets.classes[row], targets.probabilities[row], targets.tail[row], -1 if label is None else label
         )
 
+    def image(self, row: int) -> Pixels:
+        """Decode the image of one row, uint8 (h, w, 3). Raises: RequestError naming shard and key when it is none."""
+        try:
+            return decode(self.images.column("image")[row].as_py() or b"")
+        except ImageError as error:
+            raise self._changed(row, error) from error
+
+    def view(self, row: int, image: Pixels) -> Pixels:
+        """Augment the decoded image of one row, and mix it with its partner's view where it has one."""
+        if row in self.originals:
+            return self.reinforcement.augment.plain(image)
+        try:
+            return self.reinforcement.augment.view(lambda i: image if i == row else self.image(i), self.parameters, row)
+        except ImageError as error:
+            raise self._changed(row, error) from error
+
+    def row(self, row: int) -> dict[str, Any]:
+        """Return the parameters of one row."""
+        return {name: values[row] for name, values in self.parameters.items()}
+
+    def _changed(self, row: int, error: ImageError) -> RequestError:
+        return RequestError(f"shard {self.name}, sample {self.images.column('key')[row].as_py()}: {error}")
+
 
 class EpochReader:
     """A reinforced dataset, for any framework: samples or batches of an epoch as NumPy arrays.
 
-    path: the dataset. layer: which layer of reinforcements. seed: decides the order and the draws. shuffle: off gives
-    the order on disk. window: samples shuffled together, held in memory as encoded images.
+    path: the dataset. layer: which layer of reinforcements, or several whose draws follow each other. seed: decides the
+    order and the draws. shuffle: off gives the order on disk. window: samples shuffled together, held in memory as
+    encoded images. originals: share of the samples (other ones each epoch) that are the whole image, only resized, with
+    all probability on its `label`. images: where to read the images, if not from the dataset, which may then lack them;
+    a folder, WebDataset tars or another dataset. images_by: `name` finds an image by its `path` (in a dataset by its
+    `key`), `sha256` by its content, for which a folder or tars are read once; see `reinforced.own_images`.
     Raises: RequestError if the layer is missing, newer than this version, or replays to other pixels than the teachers
     saw (PixelMismatchError); warns when the image libraries are not those that made it.
     """
@@ -92,27 +104,37 @@ class EpochReader:
         self,
         path: str | Dataset,
         *,
-        layer: str = "reinforced",
+        layer: str | Sequence[str] = "reinforced",
         seed: int = 0,
         shuffle: bool = True,
         window: int = 2048,
+        originals: float = 0.0,
+        images: str | None = None,
+        images_by: By = "name",
     ) -> None:
         self.dataset = path if isinstance(path, Dataset) else open_dataset(path)
-        self.layer, self.seed, self.shuffle, self.window = layer, seed, shuffle, max(1, window)
-        self.where = f"{self.dataset.path}, layer '{layer}'"
-        self.reinforcement = Reinforcement.parse(self.dataset.metadata(layer), self.where)
-        self.classes, self.draws = self.reinforcement.classes, self.reinforcement.draws
-        self.reinforcement.check_backends(self.where)
+        self.seed, self.shuffle, self.window = seed, shuffle, max(1, window)
         names = [shard.name for shard in self.dataset.shards]
         self._kept = [self.dataset.kept(name) for name in names]
+        asked = [layer] if isinstance(layer, str) else layer
+        self.layers = [DrawLayer(self.dataset, name, self._kept) for name in asked]
+        self.reinforcement = _agreed(self.layers)
+        for own in self.layers:
+            own.reinforcement.check_origin(own.where)
+        self._ends = np.cumsum([own.reinforcement.draws for own in self.layers])
+        self.classes, self.draws = self.reinforcement.classes, int(self._ends[-1])
         counts = [
             s.rows if kept is None else kept.true_count for s, kept in zip(self.dataset.shards, self._kept, strict=True)
         ]
         self.counts = np.array(counts, np.int64)
         offsets = counter.words(seed, "loader.draw", names, [0], 1).ravel() if names else np.zeros(0, np.uint32)
         self._first_draw = counter.below(offsets, self.draws)
-        self._columns = ["key", "image", *(["label"] if "label" in self.dataset.schema.names else [])]
-        self._check_pixels()
+        self._own_images = open_images(images, self.dataset, images_by) if images is not None else None
+        self._columns = [n for n in ("key", "image", "label") if n in self.dataset.schema.names]
+        self._check_columns(originals)
+        self.originals = originals
+        for own, end in zip(self.layers, self._ends, strict=True):
+            self._check_pixels(own, int(end) - own.reinforcement.draws)
 
     def __len__(self) -> int:
         """Return the number of samples in an epoch."""
@@ -122,10 +144,25 @@ class EpochReader:
         """Return which draw of a shard (by its position) an epoch takes."""
         return int((self._first_draw[shard] + epoch) % self.draws)
 
-    def load(self, shard: int, epoch: int) -> ShardEpoch:
-        """Read a shard's images and the draw of its reinforcements that an epoch takes."""
+    def images(self, shard: int) -> pa.Table:
+        """Read the keys, encoded images and labels of a shard's kept rows."""
         name = self.dataset.shards[shard].name
-        return self._join(shard, self.dataset.read_shard(name, self._columns), self.draw(shard, epoch))
+        if self._own_images is None:
+            return self.dataset.read_shard(name, self._columns)
+        table = self.dataset.read_shard(name, [column for column in self._columns if column != "image"])
+        return table.append_column("image", self._own_images.read(shard))
+
+    def load(self, shard: int, epoch: int, images: pa.Table | None = None) -> ShardEpoch:
+        """Read a shard's images, unless they are given, and the draw of its reinforcements that an epoch takes."""
+        found = self.take(shard, self.images(shard) if images is None else images, self.draw(shard, epoch))
+        return found if self.originals == 0 else self._with_originals(found, epoch)
+
+    def take(self, shard: int, images: pa.Table, draw: int) -> ShardEpoch:
+        """Join the images of a shard with one of its draws."""
+        number = int(np.searchsorted(self._ends, draw, side="right"))
+        layer, before = self.layers[number], self._ends[number] - self.layers[number].reinforcement.draws
+        made = layer.read(shard, int(draw - before))
+        return ShardEpoch(self.dataset.shards[shard].name, images, *made, layer.reinforcement)
 
     def samples(self, epoch: int, *, part: int = 0, parts: int = 1, start: int = 0) -> Iterator[Sample]:
         """Yield the samples of one of several equal parts of an epoch, from its sample number `start` on."""
@@ -138,87 +175,102 @@ class EpochReader:
         for sample in self.samples(epoch, part=part, parts=parts):
             waiting.append(sample)
             if len(waiting) == batch_size:
-                yield _stack(waiting)
+                yield stack(waiting)
                 waiting = []
         if waiting:
-            yield _stack(waiting)
+            yield stack(waiting)
 
     def span(self, epoch: int, first: int, last: int, start: int = 0) -> Iterator[Sample]:
         """Yield the samples from `first` to `last` of an epoch, shuffled within windows counted from `first`."""
+        loaded: dict[int, ShardEpoch] = {}
+        begun = start // self.window * self.window
+        skipped = start - begun
+        for shards, rows in self.order(epoch, first + begun, last):
+            needed = np.unique(shards).tolist()
+            loaded = {s: loaded[s] if s in loaded else self.load(s, epoch) for s in needed}
+            for shard, row in zip(shards[skipped:].tolist(), rows[skipped:].tolist(), strict=True):
+                yield loaded[shard].sample(row)
+            skipped = 0
+
+    def order(self, epoch: int, first: int, last: int) -> Iterator[tuple[Positions, Positions]]:
+        """Yield the samples from `first` to `last` of an epoch by window: their shards, and their kept rows in them."""
         order = self._shard_order(epoch)
         ends = np.cumsum(self.counts[order])
-        loaded: dict[int, ShardEpoch] = {}
-        for low in range(first + start // self.window * self.window, last, self.window):
+        for low in range(first, last, self.window):
             positions = self._window(epoch, low, min(low + self.window, last))
             places = np.searchsorted(ends, positions, side="right")
-            rows = positions - (ends - self.counts[order])[places]
-            needed = {int(order[place]) for place in np.unique(places)}
-            loaded = {s: loaded[s] if s in loaded else self.load(s, epoch) for s in sorted(needed)}
-            skipped = max(0, first + start - low)
-            for place, row in zip(places[skipped:], rows[skipped:], strict=True):
-                yield loaded[int(order[place])].sample(int(row))
+            yield order[places], positions - (ends - self.counts[order])[places]
 
-    def _shard_order(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _shard_order(self, epoch: int) -> Positions:
         names = [shard.name for shard in self.dataset.shards]
         if not self.shuffle or not names:
             return np.arange(len(names))
         return np.argsort(counter.words(self.seed, "loader.shards", names, [epoch], 1).ravel(), kind="stable")
 
-    def _window(self, epoch: int, low: int, high: int) -> npt.NDArray[np.int64]:
+    def _window(self, epoch: int, low: int, high: int) -> Positions:
         positions = np.arange(low, high)
         if not self.shuffle:
             return positions
         words = counter.words(self.seed, "loader.window", [f"{low}:{high}"], [epoch], high - low)
         return positions[np.argsort(words.ravel(), kind="stable")]
 
-    def _join(self, shard: int, images: pa.Table, draw: int, columns: tuple[str, ...] = ()) -> ShardEpoch:
-        name, rows = self.dataset.shards[shard].name, self.dataset.shards[shard].rows
-        augment, steps = self.reinforcement.augment, self.reinforcement.steps
-        wanted = [*augment.outputs().names, "classes", "shares", *columns]
-        made = self.dataset.read(self.layer, name, wanted)
-        if made.num_rows != rows * self.draws:
+    def _with_originals(self, found: ShardEpoch, epoch: int) -> ShardEpoch:
+        words = counter.words(self.seed, "loader.originals", found.images.column("key").to_pylist(), [epoch], 1).ravel()
+        labels = found.images.column("label").combine_chunks()
+        rows = np.flatnonzero(
+            (words < round(self.originals * 2**32)) & labels.is_valid().to_numpy(zero_copy_only=False)
+        )
+        chosen = labels.take(pa.array(rows)).to_numpy()
+        if len(rows) and not 0 <= chosen.min() <= chosen.max() < self.classes:
             raise RequestError(
-                f"{self.where}, shard {name}: {made.num_rows} reinforcements for {rows} images x {self.draws} draws; "
-                "the layer is not complete, run the pipeline again"
+                f"{self.dataset.path}, shard {found.name}: labels from {chosen.min()} to {chosen.max()} are not of "
+                f"the {self.classes} classes that the teachers know: originals must be 0"
             )
-        made = made.slice(draw * rows, rows)
-        made = made if self._kept[shard] is None else made.filter(self._kept[shard])
-        arrays = {column: _numpy(made.column(column), f"{self.where}, shard {name}") for column in wanted}
-        classes, shares = arrays.pop("classes"), arrays.pop("shares")
-        return ShardEpoch(name, images, arrays, sparse.decode(classes, shares, steps), self.reinforcement)
+        return replace(found, originals=rows, targets=sparse.with_labels(found.targets, rows, chosen))
 
-    def _check_pixels(self) -> None:
-        """Replay the first rows that have a pixel hash, and compare."""
+    def _check_columns(self, originals: float) -> None:
+        path = self.dataset.path
+        if self._own_images is None and self.dataset.shards and "image" not in self._columns:
+            raise RequestError(f"{path} has no column 'image': say where the images are with images=...")
+        if not 0 <= originals <= 1:
+            raise RequestError(f"originals is {originals}: it is a share, from 0 to 1")
+        if originals and self.dataset.shards and not ("label" in self._columns and self.classes):
+            lacks = "no column 'label'" if self.classes else f"no teachers in '{self.layers[0].name}'"
+            raise RequestError(f"{path} has {lacks}: originals, images with their label, must be 0")
+
+    def _check_pixels(self, layer: DrawLayer, before: int) -> None:
+        """Replay the first rows of a layer that have a pixel hash, and compare; `before` are the draws before it."""
         shard = next((i for i, count in enumerate(self.counts) if count), None)
         if shard is None:
             return
-        name, rows = self.dataset.shards[shard].name, self.dataset.shards[shard].rows
-        hashes = self.dataset.read(self.layer, name, ["pixel_crc"]).column("pixel_crc")
-        found = [i for i, value in enumerate(hashes.is_valid().to_pylist()) if value][:_CHECKED]
-        for draw in sorted({i // rows for i in found}):
-            epoch = self._join(shard, self.dataset.read_shard(name, self._columns), draw)
-            kept = self._kept[shard]
-            place = np.arange(rows) if kept is None else np.cumsum(kept.to_numpy(zero_copy_only=False)) - 1
-            for i in (i for i in found if i // rows == draw):
-                if pixel_crc(epoch.sample(int(place[i % rows])).pixels) != hashes[i].as_py():
+        images, checked = self.images(shard), 0
+        for draw in range(layer.reinforcement.draws):
+            hashes = layer.table(shard, draw, ["row", "pixel_crc"])
+            found = np.flatnonzero(hashes.column("pixel_crc").is_valid())[: _CHECKED - checked]
+            checked += len(found)
+            epoch = self.take(shard, images, before + draw) if len(found) else None
+            for i in found:
+                if epoch and pixel_crc(epoch.sample(int(i)).pixels) != hashes.column("pixel_crc")[i].as_py():
                     raise PixelMismatchError(
-                        f"{self.where}, shard {name}, row {i % rows}, draw {draw}: the replayed pixels differ from "
-                        f"what the teachers saw. The layer was made with {self.reinforcement.backends}; install "
-                        "those, or run the pipeline again"
+                        f"{layer.where}, shard {epoch.name}, row {hashes.column('row')[i]}, draw {draw}: the replayed "
+                        "pixels differ from what the teachers saw. The layer was made with "
+                        f"{layer.reinforcement.backends}; install those, or run the pipeline again"
                     )
+            if checked == _CHECKED:
+                return
 
 
-def _numpy(column: pa.ChunkedArray, where: str) -> npt.NDArray[Any]:
-    if column.null_count:
-        raise RequestError(f"{where}: {column.null_count} images that were kept have no reinforcement; run it again")
-    array = column.combine_chunks()
-    if pa.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy().reshape(len(array), array.type.list_size)  # type: ignore[no-any-return]
-    return array.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-
-
-def _stack(samples: list[Sample]) -> Batch:
-    pixels, classes, probabilities, tail, labels = zip(*samples, strict=True)
-    return Batch(
-        np.stack(pixels), np.stack(classes), np.stack(probabilities), np.array(tail), np.array(labels, np.int64)
-    )
+def _agreed(layers: Sequence[DrawLayer]) -> Reinforcement:
+    """Return the first layer's document. Raises: RequestError when another's draws do not fit beside its own."""
+    if not layers:
+        raise RequestError("name at least one layer of reinforcements")
+    first = layers[0].reinforcement
+    for other in layers[1:]:
+        for what, mine, its in (
+            ("size", first.augment.size, other.reinforcement.augment.size),
+            ("classes", first.classes, other.reinforcement.classes),
+            ("top_k", first.top_k, other.reinforcement.top_k),
+        ):
+            if mine != its:
+                raise RequestError(f"{other.where} has {what} {its}, '{layers[0].name}' has {mine}: read them apart")
+    return first

@@ -92,6 +92,11 @@ def measure(data: bytes) -> tuple[int, int]:
     return (height, width) if _orientation(data, image) in (5, 6, 7, 8) else (width, height)
 
 
+def orientation(data: bytes) -> int:
+    """Return the EXIF orientation of an encoded image from its header: 1 is upright, 2 to 8 are turned or mirrored."""
+    return _orientation(data, open_image(data)) if _may_be_turned(data) else 1
+
+
 def decode(data: bytes) -> Pixels:
     """Decode an encoded image to upright RGB pixels.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from reinforced.mixing import PARTNER
 from reinforced.operator import Operator, Transform
 from reinforced.plan import FORMAT, Plan
 from reinforced.storage import Storage, Written
@@ -15,6 +18,15 @@ def draws_of(plan: Plan, layer: str) -> int | None:
     """Return how many rows a layer has for each sample, None for one."""
     operator = plan.writer(layer).operator
     return operator.rows_per_sample if isinstance(operator, Transform) else None
+
+
+def with_partners(draws: pa.Table, homes: npt.NDArray[np.int64]) -> pa.Table:
+    """Return draws whose partners, given as places, are the rows `homes[place]`."""
+    place = draws.schema.get_field_index(PARTNER)
+    partner = draws.column(PARTNER).combine_chunks()
+    moved = homes[partner.fill_null(0).to_numpy().astype(np.int64)] if len(homes) else np.zeros(len(partner), np.int64)
+    found = pa.array(moved, mask=partner.is_null().to_numpy(zero_copy_only=False)).cast(partner.type)
+    return draws.set_column(place, draws.schema.field(place), found)
 
 
 def describe(layer: str, operator: Operator) -> dict[str, str]:
@@ -29,6 +41,6 @@ def write_layer(plan: Plan, layer: str, path: str, table: pa.Table) -> Written:
     group = ROWS_PER_GROUP
     if draws := draws_of(plan, layer):
         samples = max(1, table.num_rows // draws)
-        group = samples * max(1, 4 * ROWS_PER_GROUP // samples)  # whole draws, so that a reader can take one draw alone
+        group = samples * max(1, 4 * ROWS_PER_GROUP // samples)  # whole draws: docs/format.md has the measurements
     options = {"row_group_size": group} | operator.parquet
     return Storage(plan.out).write_table(path, table, **options)

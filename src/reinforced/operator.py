@@ -90,6 +90,14 @@ class Operator(BaseModel):
 
     resources: Annotated[Resources, Field(description="What one worker needs.", repr=False)] = Resources()
 
+    @property
+    def whole_shard(self) -> bool:
+        """Whether it takes all rows of a shard as one batch, because what it makes of a row depends on the others.
+
+        It runs in a segment of its own; images are not decoded beforehand, see `Batch.decoder`.
+        """
+        return False
+
     @classmethod
     def name(cls) -> str:
         """The operator's name in YAML: its path below `operators/`, or its dotted path elsewhere."""
@@ -179,6 +187,11 @@ class Transform(Operator):
     def rows_per_sample(self) -> int | None:
         """Rows the layer has for each sample where that is not one: the draws of a reinforcement."""
         return None
+
+    @property
+    def first_draw_number(self) -> int:
+        """Number of the first of these rows."""
+        return 0
 
     def apply(self, batch: Batch) -> Batch:
         """Return the batch with the columns added."""

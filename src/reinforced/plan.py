@@ -17,7 +17,7 @@ import pyarrow.types as types
 from reinforced import columns
 from reinforced.dataset import Dataset, open_dataset
 from reinforced.errors import RequestError, nearest
-from reinforced.operator import Generator, Global, Operator, Resources, Sink, Source, Transform
+from reinforced.operator import Filter, Generator, Global, Operator, Resources, Sink, Source, Transform
 from reinforced.pipeline import Pipeline, Step, load
 
 FORMAT = 1
@@ -152,6 +152,8 @@ class _Flow:
         self.provider: dict[str, str] = {}
         self.column_layers: dict[str, str] = {}
         self.layers: dict[str, tuple[str, pa.Schema]] = {}
+        self.whole = ""
+        """The first step whose results for a row depend on the other rows of its shard."""
         self.taken: dict[str, str] = {}
         """Layers that an existing dataset has from other pipelines, and whose they are."""
         source = pipeline.source
@@ -185,6 +187,13 @@ class _Flow:
         """Check that a step finds its columns, and note the ones it adds."""
         self.need(step)
         operator = step.operator
+        if operator.whole_shard:
+            self.whole = step.name
+        elif self.whole and isinstance(operator, (Filter, Global)):
+            raise RequestError(
+                f"{step.at}: {step.name} may drop images that {self.whole} has mixed into others; put it before "
+                f"{self.whole}"
+            )
         if isinstance(operator, Generator):
             self._generate(step)
         elif isinstance(operator, Transform):
@@ -281,7 +290,7 @@ def _segments(steps: Sequence[Step]) -> tuple[Segment, ...]:
     groups: list[tuple[list[Step], Resources]] = [([], Resources())]
     closed = False
     for step in steps:
-        alone = isinstance(step.operator, Global) or step.operator.alone
+        alone = isinstance(step.operator, Global) or step.operator.alone or step.operator.whole_shard
         members, resources = groups[-1]
         if alone or closed or (resources != step.operator.resources and members):
             groups.append(([step], step.operator.resources))

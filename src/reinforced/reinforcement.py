@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -47,6 +47,15 @@ class TeacherRecord(BaseModel):
         return cls(kind=kind, sha256=sha256, labels=labels, **stated, **asdict(preprocessing))
 
 
+class Origin(BaseModel):
+    """Where imported reinforcements come from, and how far their views can be made again here."""
+
+    form: str
+    replay: Literal["yes", "approximate", "no"]
+    note: str
+    teachers: str = ""
+
+
 class Reinforcement(BaseModel):
     """How the rows of a reinforced layer were made and how to read them; `docs/format.md` is the reference."""
 
@@ -56,6 +65,7 @@ class Reinforcement(BaseModel):
     transform_version: int = TRANSFORM_VERSION
     backends: Annotated[dict[str, str], Field(description="Libraries that decoded and resized, with their versions.")]
     seed: int
+    first_draw: int = 0
     draws: int
     classes: int
     top_k: int
@@ -63,29 +73,17 @@ class Reinforcement(BaseModel):
     augment: Augment
     teachers: tuple[TeacherRecord, ...]
     combine: Combination = "mean"
+    origin: Origin | None = None
 
     @classmethod
-    def of(
-        cls, ensemble: Ensemble, augment: Augment, *, seed: int, draws: int, top_k: int, steps: int
-    ) -> Reinforcement:
-        """Describe what these teachers and this configuration make."""
-        teachers = tuple(
-            TeacherRecord.of(teacher, sha256, preprocessing)
-            for teacher, sha256, preprocessing in zip(
-                ensemble.teachers, ensemble.hashes, ensemble.preprocessing, strict=True
-            )
-        )
-        return cls(
-            backends=backends(augment.backend),
-            seed=seed,
-            draws=draws,
-            classes=ensemble.classes,
-            top_k=top_k,
-            steps=steps,
-            augment=augment,
-            teachers=teachers,
-            combine=ensemble.combine,
-        )
+    def of(cls, ensemble: Ensemble | None, augment: Augment, **chosen: int) -> Reinforcement:
+        """Describe what these teachers (or nobody) and this configuration make; `chosen` are the fields of integers."""
+        said: dict[str, Any] = {"backends": backends(augment.backend), "augment": augment, **chosen}
+        if ensemble is None:
+            return cls(classes=0, teachers=(), **said)
+        asked = zip(ensemble.teachers, ensemble.hashes, ensemble.preprocessing, strict=True)
+        teachers = tuple(TeacherRecord.of(*one) for one in asked)
+        return cls(classes=ensemble.classes, combine=ensemble.combine, teachers=teachers, **said)
 
     @classmethod
     def parse(cls, metadata: Mapping[str, str], where: str) -> Reinforcement:
@@ -103,6 +101,16 @@ class Reinforcement(BaseModel):
             return cls.model_validate_json(document)
         except ValidationError as error:
             raise RequestError(f"{where}: its description of the reinforcement is damaged: {error}") from error
+
+    def check_origin(self, where: str) -> None:
+        """Warn when the views of an imported layer are only close to those the teachers saw.
+
+        Raises: RequestError when they cannot be made at all.
+        """
+        if self.origin is not None and self.origin.replay == "no":
+            raise RequestError(f"{where} was imported from {self.origin.form}: {self.origin.note}")
+        if self.origin is not None and self.origin.replay == "approximate":
+            warnings.warn(f"{where} was imported from {self.origin.form}: {self.origin.note}", stacklevel=3)
 
     def check_backends(self, where: str) -> None:
         """Warn when an image library here is not the version that made the layer: pixels may then differ.

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from reinforced.comparison import HARD, Result, seen, spread
+from reinforced.comparison import HARD, Result, by_corruption, seen, spread
 from reinforced.dataset import Dataset
 from reinforced.images import ImageError, Pixels, decode, encode_png
 from reinforced.record import StepCounts
 
 if TYPE_CHECKING:
-    from reinforced.epoch import Sample
+    from reinforced.sample import Sample
 
 THUMBNAIL_PX = 128
 CLASSES, PER_CLASS, UNLABELLED = 12, 8, 48
@@ -86,6 +86,7 @@ def render_report(dataset: Dataset, funnel: Mapping[str, StepCounts], evaluation
         evaluation=evaluation,
         deltas=deltas(evaluation) if evaluation else {},
         diagrams=diagrams(evaluation) if evaluation else [],
+        corruptions=by_corruption(evaluation) if evaluation else [],
         seen=seen(evaluation) if evaluation else "",
         **_origin(dataset),
     )
@@ -125,13 +126,17 @@ def gallery(dataset: Dataset, names: Mapping[int, str]) -> list[Group]:
 def examples(dataset: Dataset, layer: str, names: Mapping[int, str]) -> list[Example]:
     """Replay the first stored views of images of the first shard, from the surest to the most doubtful one."""
     from reinforced.epoch import EpochReader
+    from reinforced.reinforcement import Reinforcement
 
+    origin = Reinforcement.parse(dataset.metadata(layer), layer).origin
+    if origin is not None and origin.replay == "no":
+        return []
     reader = EpochReader(dataset, layer=layer, shuffle=False)
     shard = next((i for i, count in enumerate(reader.counts) if count), None)
     if shard is None:
         return []
     epochs = [reader.load(shard, epoch) for epoch in range(min(VIEWS, reader.draws))]
-    sure = np.mean([epoch.targets.probabilities[:, 0] for epoch in epochs], axis=0)
+    sure = np.mean([epoch.targets.probabilities.max(axis=1, initial=0) for epoch in epochs], axis=0)
     images = epochs[0].images
     labels = images.column("label").to_pylist() if "label" in images.column_names else [-1] * len(sure)
     found = []

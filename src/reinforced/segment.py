@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from reinforced import columns
 from reinforced.batch import Batch
-from reinforced.layers import describe, draws_of, write_layer
+from reinforced.layers import describe, draws_of, with_partners, write_layer
 from reinforced.ledger import FAILED, LedgerPiece
+from reinforced.mixing import PARTNER
 from reinforced.operator import Source
 from reinforced.pipeline import Step
 from reinforced.plan import Plan
@@ -93,7 +94,8 @@ class _Pass:
         """Do the pass and commit it."""
         batch, rows = self._read() if self.fresh else self._reread()
         most = MODEL_BATCH_PIXELS if any(step.operator.alone for step in self.steps) else BATCH_PIXELS
-        for part, numbers in batches(batch, rows, most):
+        whole = any(step.operator.whole_shard for step in self.steps)
+        for part, numbers in [(batch, rows)] if whole else batches(batch, rows, most):
             part, numbers = self._walk(part, numbers)
             if numbers:
                 self.tables.append(part.table)
@@ -210,13 +212,16 @@ class _Pass:
         columns_made = pa.schema([f for f in schema if f.name not in ("draw", "row")])
         values = pa.concat_tables([t for _, t in made]) if made else columns_made.empty_table()
         count = len(self.keys)
+        homes = np.array([self.positions[row] for rows, _ in made for row in rows], np.int64)
+        if PARTNER in values.column_names:
+            values = with_partners(values, homes)
         places = np.full(count, -1, np.int64)
-        for place, row in enumerate(row for rows, _ in made for row in rows):
-            if self.positions[row] >= 0:
-                places[self.positions[row]] = place
+        there = np.flatnonzero(homes >= 0)
+        places[homes[there]] = there
         order = places[None, :] * draws + np.arange(draws)[:, None]
         index = pa.array(order.ravel(), mask=np.broadcast_to(places < 0, order.shape).ravel())
-        draw, rows = np.repeat(np.arange(draws), count), np.tile(np.arange(count), draws)
+        first = next(s.operator for s in self.steps if s.name == step).first_draw_number  # type: ignore[attr-defined]
+        draw, rows = np.repeat(np.arange(first, first + draws), count), np.tile(np.arange(count), draws)
         taken = values.take(index)
         made_here = {"draw": pa.array(draw, pa.uint16()), "row": pa.array(rows, pa.uint32())}
         return pa.table(

@@ -60,16 +60,66 @@ def encode(probabilities: npt.NDArray[Any], top_k: int, steps: int) -> tuple[Cla
         )
     if not (np.all(probabilities >= 0) and np.all(np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1) < 1e-3)):
         raise ValueError("probabilities must be finite, not negative, and sum to 1 within 0.001")
-    # Integers from here on: their sums do not depend on the order in which a machine adds.
-    units = np.rint(probabilities.astype(np.float64) * _UNIT).astype(np.int64)
+    units = _units(probabilities)
     classes = np.argsort(-units, axis=1, kind="stable")[:, :top_k]
-    total = units.sum(axis=1, keepdims=True)
     ranked = np.take_along_axis(units, classes, 1)
-    parts = np.concatenate([ranked, total - ranked.sum(axis=1, keepdims=True)], axis=1)
-    shares, remainder = np.divmod(parts * steps, total)
+    tail = units.sum(axis=1, keepdims=True) - ranked.sum(axis=1, keepdims=True)
+    return classes.astype(np.uint16), _shares(ranked, tail, steps)
+
+
+def encode_sparse(
+    classes: npt.NDArray[Any], probabilities: npt.NDArray[Any], steps: int, of: int
+) -> tuple[Classes, Shares]:
+    """Round distributions of which `k` of `of` classes are known: classes and probabilities (rows, k), in any order.
+
+    The tail is 1 - their sum, at least 0, and 0 where all classes are listed; otherwise as `encode`, whose return it
+    has. Raises: ValueError for a class that is not below `of` or listed twice, for values that are no probabilities,
+    and for a sum over 1 (off 1, where all classes are listed) by more than 0.001.
+    """
+    everything = classes.shape[1] == of
+    if classes.size and not (classes.min() >= 0 and classes.max() < of <= MAX_STEPS + 1):
+        raise ValueError(f"classes {classes.min()} to {classes.max()} of {of}: they must be from 0 to {of - 1}")
+    if np.any(np.diff(np.sort(classes, axis=1), axis=1) == 0):
+        raise ValueError("a class is listed twice")
+    over = probabilities.sum(axis=1, dtype=np.float64) - 1
+    if not (np.all(probabilities >= 0) and np.all((np.abs(over) if everything else over) < 1e-3)):
+        raise ValueError("probabilities must be finite, not negative, and sum to 1 at most, within 0.001")
+    units = _units(probabilities)
+    order = np.lexsort((classes, -units))
+    ranked = np.take_along_axis(units, order, 1)
+    tail = np.maximum(0, (0 if everything else _UNIT) - ranked.sum(axis=1, keepdims=True))
+    return np.take_along_axis(classes, order, 1).astype(np.uint16), _shares(ranked, tail, steps)
+
+
+def _units(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    # Integers from here on: their sums do not depend on the order in which a machine adds.
+    return np.rint(probabilities.astype(np.float64) * _UNIT).astype(np.int64)
+
+
+def _shares(ranked: npt.NDArray[np.int64], tail: npt.NDArray[np.int64], steps: int) -> Shares:
+    """Round parts (rows, k) and the tail (rows, 1) to whole steps by largest remainder; drops the first, as stored."""
+    parts = np.concatenate([ranked, tail], axis=1)
+    shares, remainder = np.divmod(parts * steps, parts.sum(axis=1, keepdims=True))
     place = np.argsort(np.argsort(-remainder, axis=1, kind="stable"), axis=1)
     shares += place < steps - shares.sum(axis=1, keepdims=True)
-    return classes.astype(np.uint16), shares[:, 1:].astype(np.uint16)
+    return shares[:, 1:].astype(np.uint16)
+
+
+def tabulate(classes: Classes) -> tuple[list[Classes], Classes]:
+    """Write the classes of each image's draws (images, draws, top_k) as places in a table of the image's own.
+
+    Returns: for each image the classes that occur, most frequent first (of equals the lower index), and the places,
+    of the input's shape. An image's draws agree on few classes, so that places take half the space of classes.
+    """
+    tables, places = [], np.empty_like(classes)
+    for image, listed in enumerate(classes):
+        found, inverse, counts = np.unique(listed, return_inverse=True, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        rank = np.empty(len(order), np.uint16)
+        rank[order] = np.arange(len(order))
+        tables.append(found[order])
+        places[image] = rank[inverse].reshape(listed.shape)
+    return tables, places
 
 
 def decode(classes: Classes, shares: Shares, steps: int) -> SparseProbabilities:
@@ -83,6 +133,22 @@ def decode(classes: Classes, shares: Shares, steps: int) -> SparseProbabilities:
     counts = np.concatenate([rest[:, None], shares[:, :-1]], axis=1)
     scale = np.float32(steps)
     return SparseProbabilities(classes, counts.astype(np.float32) / scale, shares[:, -1].astype(np.float32) / scale)
+
+
+def with_labels(
+    sparse: SparseProbabilities, rows: npt.NDArray[np.int64], labels: npt.NDArray[Any]
+) -> SparseProbabilities:
+    """Return the distributions with those of some rows replaced: all probability is the label's, the tail is 0.
+
+    The label comes first, then other classes that were listed: a row goes on listing different ones.
+    """
+    classes, probabilities, tail = sparse.classes.copy(), sparse.probabilities.copy(), sparse.tail.copy()
+    others = classes[rows]
+    order = np.argsort(others == labels[:, None], axis=1, kind="stable")[:, :-1]
+    classes[rows] = np.concatenate([labels[:, None], np.take_along_axis(others, order, 1)], axis=1)
+    probabilities[rows], tail[rows] = 0, 0
+    probabilities[rows, 0] = 1
+    return SparseProbabilities(classes, probabilities, tail)
 
 
 def densify(

@@ -114,8 +114,11 @@ class StepRunner:
         """Split off the rows whose image cannot be decoded, where the step needs pixels."""
         if "pixels" not in step.operator.reads:
             return batch, rows, {}
-        decoded = batch.decoded()
-        errors = {row: str(e) for row, e in zip(rows, decoded, strict=True) if isinstance(e, ImageError)}
+        if step.operator.whole_shard:
+            errors = {rows[i]: str(error) for i, error in batch.undecodable().items()}
+        else:
+            decoded = batch.decoded()
+            errors = {row: str(e) for row, e in zip(rows, decoded, strict=True) if isinstance(e, ImageError)}
         good = [i for i, row in enumerate(rows) if row not in errors]
         return batch.take(good), [rows[i] for i in good], errors
 

@@ -1,242 +1,192 @@
-"""Does a reinforced dataset teach better? A small student, equal steps and equal pixels in every arm, several seeds.
+"""Does a reinforced dataset teach better? The same student trained for equal steps on each arm's lessons, and scored.
 
-The arms differ in the target alone: the hard label, the label smoothed (Szegedy et al. 2016, *Rethinking the Inception
-Architecture*), or the probabilities the teachers stored for that very view (Faghri et al. 2023, *Reinforce Data,
-Multiply Impact*).
+Students are scored on held-out images as they are and, where asked for, under common corruptions. `evaluate` needs
+arrays alone; the operator `evaluate.student` calls it with the views of a dataset, where arms differ in the target: the
+hard label, the label smoothed (Szegedy et al. 2016, *Rethinking the Inception Architecture*), or the probabilities the
+teachers stored for that very view (Faghri et al. 2023, *Reinforce Data, Multiply Impact*).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from reinforced import sparse
-from reinforced.augment import Augment
-from reinforced.comparison import HARD, REINFORCED, SMOOTHED, Result
-from reinforced.counter import hash64
-from reinforced.epoch import EpochReader
-from reinforced.errors import RequestError
-from reinforced.images import Pixels, decode
-from reinforced.metrics import (
-    Floats,
-    Labels,
-    accuracy,
-    expected_calibration_error,
-    negative_log_likelihood,
-    reliability,
-)
+from reinforced.comparison import Result
+from reinforced.errors import RequestError, nearest
+from reinforced.images import Pixels
+from reinforced.metrics import Floats
+from reinforced.scoring import HeldOut, score
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from reinforced.dataset import Dataset
-    from reinforced.teacher import Teacher
-
-SMOOTHING = 0.1
+_STATISTICS_VIEWS = 10_000
+_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How every student is trained: the same for all arms."""
+    """Which network every student is and how it is trained: the same for all arms.
+
+    student: `mlp`, `resnet8`, `resnet20` and so on, or the dotted name of a function that builds a network for
+    normalized images (N, 3, height, width) and takes `classes` beside `arguments`. hidden: the units of `mlp`.
+    optimizer: Adam, or SGD with Nesterov momentum 0.9; the rate falls linearly to a hundredth. threads: of compute; the
+    number decides how sums round. device: such as `cuda`.
+    """
 
     steps: int = 2000
     batch_size: int = 128
     hidden: int = 32
     learning_rate: float = 0.003
     seeds: int = 3
+    student: str = "mlp"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    optimizer: Literal["adam", "sgd"] = "adam"
+    weight_decay: float = 0.0
+    threads: int = 1
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """What tables call the student."""
+        return f"MLP-{self.hidden}" if self.student == "mlp" else re.sub(r"^resnet(?=\d)", "ResNet-", self.student)
 
 
 @dataclass(frozen=True)
-class Views:
-    """The pixels all arms train on: uint8 (views, height, width, 3), each with its label and what the teachers said."""
+class Lessons:
+    """What an arm learns from: uint8 (views, height, width, 3) and the probabilities wanted, (views, classes)."""
 
     pixels: Pixels
-    labels: Labels
-    teacher: npt.NDArray[np.float32]
-
-    def targets(self, arm: str) -> npt.NDArray[np.float32]:
-        """Return the probabilities the student of this arm is to match, (views, classes)."""
-        if arm == REINFORCED:
-            return self.teacher
-        classes = self.teacher.shape[1]
-        hard = np.eye(classes, dtype=np.float32)[self.labels]
-        return hard if arm == HARD else (1 - SMOOTHING) * hard + np.float32(SMOOTHING / classes)
+    targets: npt.NDArray[np.float32]
 
 
-def compare(views: Views, test_pixels: Pixels, test_labels: Labels, schedule: Schedule) -> list[Result]:
-    """Train one student per arm and seed on the same views and steps; returns an arm's scores on the test images.
+class Student:
+    """A trained network with the normalization it was trained with."""
 
-    Each result has `arm`, `accuracy`, `ece`, `ece_equal_mass` and `nll` as lists, one value a seed, and the
-    `reliability` bins over all seeds together. One compute thread, so the numbers repeat on one kind of machine.
+    def __init__(self, network: nn.Module, schedule: Schedule, views: Pixels) -> None:
+        """Take mean and deviation of all values from the first views."""
+        self.network, self.device = network, schedule.device
+        self.channels_first = schedule.student != "mlp"
+        reference = views[:_STATISTICS_VIEWS]
+        self.mean, self.deviation = float(reference.mean()), float(reference.std()) or 1.0
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """Return (N, classes) for uint8 images (N, height, width, 3) on the student's device."""
+        inputs = pixels.float().sub(self.mean).div(self.deviation)
+        return self.network(inputs.permute(0, 3, 1, 2) if self.channels_first else inputs)  # type: ignore[no-any-return]
+
+    def probabilities(self, pixels: Pixels) -> Floats:
+        """Return (N, classes) for uint8 images (N, height, width, 3)."""
+        import torch
+
+        with torch.inference_mode():
+            parts = (pixels[start : start + _AT_ONCE] for start in range(0, len(pixels), _AT_ONCE))
+            found = [self.logits(torch.from_numpy(part).to(self.device)).softmax(1).cpu().numpy() for part in parts]
+        return np.concatenate(found)
+
+
+def evaluate(arms: Mapping[str, Lessons], held_out: HeldOut, schedule: Schedule) -> list[Result]:
+    """Train `schedule.seeds` students on each arm's lessons, the same steps in each, and score them; see `score`.
+
+    Raises: RequestError when a label is no class of the lessons, or when the student cannot be built for them.
     """
-    results = []
-    with _one_thread():
-        for arm in (HARD, SMOOTHED, REINFORCED):
-            predictions = [
-                predict(train(views.pixels, views.targets(arm), schedule, seed), views.pixels, test_pixels)
-                for seed in range(schedule.seeds)
-            ]
-            results.append({"arm": arm, **score(predictions, test_labels)})
-    return results
+    with threads(schedule.threads):
+        students = {
+            arm: [train(lessons, schedule, seed) for seed in range(schedule.seeds)] for arm, lessons in arms.items()
+        }
+        return score(students, held_out)
 
 
-def train(pixels: Pixels, targets: npt.NDArray[np.float32], schedule: Schedule, seed: int) -> nn.Module:
-    """Train an MLP on normalized views by cross-entropy to the targets, with Adam and a linearly falling rate.
+def train(lessons: Lessons, schedule: Schedule, seed: int) -> Student:
+    """Train a student by cross-entropy to the targets on views drawn with replacement.
 
     The same seed means the same first weights and the same order of views, whatever the targets.
     """
     import torch
 
-    from reinforced.models import mlp
-
-    inputs = normalized(pixels, pixels)
-    wanted = torch.from_numpy(targets)
+    views, wanted = (torch.from_numpy(array).to(schedule.device) for array in (lessons.pixels, lessons.targets))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = mlp(inputs.shape[1], schedule.hidden, targets.shape[1])
-        order = torch.randint(len(inputs), (schedule.steps, schedule.batch_size))
-    optimizer = torch.optim.Adam(model.parameters(), schedule.learning_rate, fused=True)
-    rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, schedule.steps)
-    for batch in order:
-        loss = torch.nn.functional.cross_entropy(model(inputs[batch]), wanted[batch])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        rate.step()
-    return model.eval()
+        network = build(schedule, lessons.pixels.shape[1:3], lessons.targets.shape[1]).to(schedule.device)
+        order = torch.randint(len(views), (schedule.steps, schedule.batch_size)).to(schedule.device)
+        student = Student(network, schedule, lessons.pixels)
+        optimizer = _optimizer(network, schedule)
+        rate = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, schedule.steps)
+        network.train()
+        for batch in order:
+            loss = torch.nn.functional.cross_entropy(student.logits(views[batch]), wanted[batch])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            rate.step()
+    network.eval()
+    return student
 
 
-def predict(model: nn.Module, reference: Pixels, pixels: Pixels) -> Floats:
-    """Return the student's probabilities (N, classes); `reference` are the views that set its normalization."""
-    import torch
+def build(schedule: Schedule, size: tuple[int, int], classes: int) -> nn.Module:
+    """Build the schedule's network for images of (height, width) px.
 
-    with torch.inference_mode():
-        return model(normalized(pixels, reference)).softmax(1).numpy()  # type: ignore[no-any-return]
-
-
-def normalized(pixels: Pixels, reference: Pixels) -> Tensor:
-    """Return uint8 images (N, height, width, 3) as rows of floats, scaled by the mean and deviation of `reference`."""
-    import torch
-
-    mean, deviation = float(reference.mean()), float(reference.std()) or 1.0
-    return torch.from_numpy((pixels.reshape(len(pixels), -1).astype(np.float32) - mean) / deviation)
-
-
-def score(predictions: list[Floats], labels: Labels) -> Result:
-    """Score one or more sets of predictions of the same test images: a list for each metric, pooled reliability."""
-    pooled = reliability(np.concatenate(predictions), np.tile(labels, len(predictions)), bins=10)
-    return {
-        "accuracy": [accuracy(p, labels) for p in predictions],
-        "ece": [expected_calibration_error(p, labels) for p in predictions],
-        "ece_equal_mass": [expected_calibration_error(p, labels, equal_mass=True) for p in predictions],
-        "nll": [negative_log_likelihood(p, labels) for p in predictions],
-        "reliability": [asdict(b) for b in pooled],
-    }
-
-
-def chosen_rows(dataset: Dataset, split: str, part: str, count: int | None = None) -> list[tuple[int, int, int]]:
-    """Return (shard, row, label) of the labelled samples of a part of the dataset, all or `count` of them at random.
-
-    Which ones is decided by the hashes of their keys, so it stays the same in another order or with more shards.
-    Raises: RequestError when there are none, or fewer than `count`.
+    Raises: RequestError when there is none of that name, or when it does not answer (N, classes).
     """
-    found: list[tuple[int, int, int, int]] = []
-    parts = set()
-    for shard, info in enumerate(dataset.shards):
-        table = dataset.read_shard(info.name, list(dict.fromkeys(["key", "label", split])))
-        rows = zip(*(table.column(name).to_pylist() for name in ("key", "label", split)), strict=True)
-        for row, (key, label, own) in enumerate(rows):
-            parts.add(own)
-            if own == part and label is not None:
-                found.append((hash64(key), shard, row, label))
-    if not found or (count is not None and len(found) < count):
+    import torch
+
+    from reinforced import models
+
+    if schedule.student == "mlp":
+        return models.mlp(3 * size[0] * size[1], schedule.hidden, classes)
+    try:
+        if depth := re.fullmatch(r"resnet(\d+)", schedule.student):
+            return models.resnet(int(depth[1]), classes, **schedule.arguments)
+        network: nn.Module = _factory(schedule.student)(classes=classes, **schedule.arguments)
+        with torch.no_grad():
+            shape = tuple(network.eval()(torch.zeros(2, 3, *size)).shape)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RequestError(f"student '{schedule.student}' cannot be built for {size} px: {error}") from error
+    if shape != (2, classes):
         raise RequestError(
-            f"this needs {count or 'some'} labelled images whose {split} is '{part}', {dataset.path} has "
-            f"{len(found)}; it has {split}: {', '.join(sorted(map(str, parts))[:10])}"
+            f"student '{schedule.student}' answers {shape} to 2 images, there are {classes} classes: it must take "
+            f"`classes` and answer (2, {classes})"
         )
-    return [(shard, row, label) for _, shard, row, label in sorted(sorted(found)[:count], key=lambda f: f[1:3])]
+    return network
 
 
-def stored_views(reader: EpochReader, rows: Sequence[tuple[int, int, int]], draws: int) -> Views:
-    """Replay the stored augmentations of some samples, `draws` of each, with what the teachers said of them."""
-    pixels: list[Pixels] = []
-    labels: list[int] = []
-    teacher: list[Floats] = []
-    for epoch in range(draws):
-        for shard in sorted({shard for shard, _, _ in rows}):
-            loaded = reader.load(shard, epoch)
-            wanted = [row for found, row, _ in rows if found == shard]
-            samples = [loaded.sample(row) for row in wanted]
-            pixels.extend(sample.pixels for sample in samples)
-            labels.extend(sample.label for sample in samples)
-            teacher.append(sparse.densify(loaded.targets, reader.classes)[wanted])
-    return Views(np.stack(pixels), np.array(labels), np.concatenate(teacher))
+def _optimizer(network: nn.Module, schedule: Schedule) -> Any:
+    import torch
+
+    shared: dict[str, Any] = {"lr": schedule.learning_rate, "weight_decay": schedule.weight_decay, "fused": True}
+    if schedule.optimizer == "adam":
+        return torch.optim.Adam(network.parameters(), **shared)
+    return torch.optim.SGD(network.parameters(), momentum=0.9, nesterov=True, **shared)
 
 
-def clean_images(dataset: Dataset, rows: Sequence[tuple[int, int, int]], size: tuple[int, int]) -> Pixels:
-    """Decode some samples and resize them whole to (width, height) px: uint8 (N, height, width, 3)."""
-    resize = Augment(size_px=size)
-    images: list[Pixels] = []
-    for shard in sorted({shard for shard, _, _ in rows}):
-        encoded = dataset.read_shard(dataset.shards[shard].name, ["image"]).column("image")
-        images.extend(resize.apply(decode(encoded[row].as_py()), {}) for found, row, _ in rows if found == shard)
-    return np.stack(images)
-
-
-def seconds_per_epoch(reader: EpochReader, batch_size: int) -> dict[str, float]:
-    """Measure one pass over the dataset as a training loop sees it, with plain and with stored labels.
-
-    Plain draws the same kind of augmentation on the spot and yields labels; stored reads augmentation and
-    probabilities back. Decoding and augmenting are the same code on one thread. The faster of three passes counts.
-    """
-
-    def plain() -> None:
-        augment, dataset = reader.reinforcement.augment, reader.dataset
-        for shard in dataset.shards:
-            table = dataset.read_shard(shard.name, ["key", "image", "label"])
-            for start in range(0, table.num_rows, batch_size):
-                part = table.slice(start, batch_size)
-                images = [decode(value.as_py()) for value in part.column("image")]
-                sides = [i.shape[1] for i in images], [i.shape[0] for i in images]
-                drawn = augment.parameters(0, part.column("key").to_pylist(), [0], *sides)
-                np.stack([augment.apply(image, {k: v[i] for k, v in drawn.items()}) for i, image in enumerate(images)])
-                part.column("label").to_numpy()
-
-    def stored() -> None:
-        for batch in reader.batches(0, batch_size):
-            batch.dense(reader.classes)
-
-    passes = [(_seconds(plain), _seconds(stored)) for _ in range(3)]  # in turns: what slows the machine slows both
-    return {"plain": min(first for first, _ in passes), "stored": min(second for _, second in passes)}
-
-
-def teacher_score(teachers: Sequence[Teacher], pixels: Pixels, labels: Labels) -> Result:
-    """Ask the teachers about clean images and score their mean probabilities, as `score` does."""
-    from reinforced.teachers import Ensemble
-
-    ensemble = Ensemble(teachers, (pixels.shape[2], pixels.shape[1]))
-    return score([ensemble.probabilities(pixels)], labels)
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def _factory(name: str) -> Any:
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        raise RequestError(
+            f"student '{name}' is unknown{nearest(name, ['mlp', 'resnet8', 'resnet20'])}; or name a function that "
+            "builds one, such as package.module.function"
+        )
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RequestError(f"student '{name}' cannot be imported: {error}") from error
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def threads(count: int) -> Iterator[None]:
+    """Compute on so many threads inside."""
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)

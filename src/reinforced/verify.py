@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reinforced import compact, lease
 from reinforced.dataset import FILE, Dataset, Shard, open_dataset
 from reinforced.inspection import pipelines
 from reinforced.ledger import KEPT
+from reinforced.mixing import PARTNER
 from reinforced.record import Record, read_records, record_path
 from reinforced.recount import Recount, Removal, recount
 from reinforced.storage import TEMPORARY, Storage
@@ -80,6 +82,8 @@ class _Check:
                 rows = np.tile(np.arange(shard.rows), draws)
                 if not np.array_equal(table.column("row").to_numpy(), rows):
                     yield f"{layer}/{shard.name}.parquet: column row is not 0 to {shard.rows - 1}, draw by draw"
+                elif PARTNER in table.column_names and (pc.max(table.column(PARTNER)).as_py() or 0) > shard.rows - 1:
+                    yield f"{layer}/{shard.name}.parquet: column {PARTNER} names rows beyond {shard.rows - 1}"
         keyed = {layer: t.column("key").to_pylist() for layer, t in tables.items() if "key" in t.column_names}
         if "samples" in keyed:
             self.keys[shard.name] = keyed["samples"]
@@ -178,12 +182,10 @@ class _Check:
 def _read(data: bytes, layer: str) -> pa.Table:
     """Read what is compared: the keys, the rows of draws, or the whole of the verdicts."""
     file = pq.ParquetFile(pa.BufferReader(data))
-    names = (
-        file.schema_arrow.names
-        if layer == "verdicts"
-        else [name for name in ("key", "row") if name in file.schema_arrow.names]
-    )
-    return file.read(names[:1] if layer != "verdicts" else names)
+    names = file.schema_arrow.names
+    if layer != "verdicts":
+        names = ["key"] if "key" in names else [name for name in ("row", PARTNER) if name in names]
+    return file.read(names)
 
 
 def _compare(path: str, found: list[str], whose: str, expected: list[str]) -> Iterator[str]:

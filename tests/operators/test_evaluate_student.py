@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from reinforced.dataset import open_dataset
 from reinforced.errors import RequestError
@@ -55,3 +56,38 @@ def test_a_split_nobody_has_is_an_error_that_names_the_splits(made: Path) -> Non
 
 def test_another_column_of_parts_is_asked_for_by_its_own_name() -> None:
     assert EvaluateStudent(split="fold").inputs().names == ["key", "image", "label", "fold"]
+
+
+def test_corruptions_another_student_and_fewer_test_images_are_a_matter_of_parameters(made: Path) -> None:
+    dataset = open_dataset(str(made))
+    before = (made / "evaluation.json").read_bytes()
+    student = {"student": "resnet8", "arguments": {"width": 4}}
+    corrupted = {"corruptions": ["contrast", "shot_noise"], "severities": [1, 5], "seed": 0}
+    EvaluateStudent(images=20, test_images=50, draws=2, steps=3, seeds=2, **student, **corrupted).finish(dataset)
+    result = json.loads((made / "evaluation.json").read_text())
+    (made / "evaluation.json").write_bytes(before)
+    assert (result["student"], result["test_images"]) == ("ResNet-8", 50)
+    for arm in result["arms"]:
+        assert [row["severity"] for row in arm["corrupted"]["each"]] == [1, 5, 1, 5]
+        assert len(arm["corrupted"]["accuracy"]) == 2
+
+
+def test_teachers_are_listed_one_by_one_as_well(result: dict[str, Any]) -> None:
+    assert [teacher["arm"][:2] for teacher in result["teachers"]] == ["0:", "1:", "2:"]
+    assert all(teacher["accuracy"][0] > 0.97 for teacher in result["teachers"])
+
+
+def test_the_loaders_throughput_is_images_over_seconds(result: dict[str, Any]) -> None:
+    assert [arm["images_per_second"] * arm["seconds_per_epoch"] for arm in result["arms"]] == pytest.approx([1797] * 3)
+
+
+def test_more_test_images_than_there_are_is_an_error_with_their_number(made: Path) -> None:
+    with pytest.raises(RequestError, match=r"needs 500 labelled images whose split is 'test', .* has 451"):
+        EvaluateStudent(test_images=500).finish(open_dataset(str(made)))
+
+
+def test_an_unknown_corruption_is_refused_before_the_run() -> None:
+    with pytest.raises(ValidationError, match="'pixellate' is unknown; did you mean 'pixelate'"):
+        EvaluateStudent(corruptions=["pixellate"])
+    with pytest.raises(ValidationError, match="severity 7 must be from 1"):
+        EvaluateStudent(corruptions="all", severities=[7])

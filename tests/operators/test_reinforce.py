@@ -43,7 +43,9 @@ def test_each_row_is_a_replayable_view_with_the_teachers_answer() -> None:
         pixels = made.augment.apply(decode(table.column("image")[i // 5].as_py()), row)
         answer = ensemble.probabilities(pixels[None])
         classes, shares = sparse.encode(answer, 3, made.steps)
-        assert row["classes"] == classes[0].tolist()
+        table_of_classes = rows[i // 5 * 5]["class_table"]
+        assert [table_of_classes[place] for place in row["class_places"]] == classes[0].tolist()
+        assert (row["class_table"] is None) == (i % 5 > 0)
         assert np.abs(np.array(row["shares"]) - shares[0]).max() <= 1
         assert row["pixel_crc"] in (None, pixel_crc(pixels))
 
@@ -51,10 +53,26 @@ def test_each_row_is_a_replayable_view_with_the_teachers_answer() -> None:
 def test_draws_differ_and_more_of_them_leave_the_first_as_they_were() -> None:
     few, many = reinforce(draws=3)(samples(0, 4)).to_pylist(), reinforce(draws=7)(samples(0, 4)).to_pylist()
     for row in range(4):
-        assert many[7 * row : 7 * row + 3] == few[3 * row : 3 * row + 3]
+        assert answers(many, 7, row)[:3] == answers(few, 3, row)
     boxes = {(r["crop_x"], r["crop_y"], r["crop_width"], r["crop_height"]) for r in many}
     assert len(boxes) > 20
     assert reinforce(seed=1, draws=3)(samples(0, 4)).to_pylist() != few
+
+
+def test_further_draws_go_on_where_the_first_ended() -> None:
+    all_at_once, later = reinforce(draws=7)(samples(0, 4)), reinforce(first_draw=3, draws=4)(samples(0, 4))
+    for row in range(4):
+        assert answers(later.to_pylist(), 4, row) == answers(all_at_once.to_pylist(), 7, row)[3:]
+
+
+def answers(rows: list[dict[str, Any]], draws: int, image: int) -> list[dict[str, Any]]:
+    """Return an image's rows with its classes themselves instead of their places."""
+    own = rows[draws * image : draws * image + draws]
+    table = own[0]["class_table"]
+    return [
+        {n: v for n, v in row.items() if n != "class_table"} | {"class_places": [table[p] for p in row["class_places"]]}
+        for row in own
+    ]
 
 
 def test_one_row_in_64_has_a_pixel_hash() -> None:
@@ -64,8 +82,8 @@ def test_one_row_in_64_has_a_pixel_hash() -> None:
 
 def test_a_reinforcement_without_augmentations_asks_about_the_image_itself() -> None:
     table = reinforce(augment={"size_px": 8}, draws=2)(samples(0, 3))
-    assert table.column_names == ["classes", "shares", "pixel_crc"]
-    rows = table.select(["classes", "shares"]).to_pylist()
+    assert table.column_names == ["class_table", "class_places", "shares", "pixel_crc"]
+    rows = table.select(["class_places", "shares"]).to_pylist()
     assert rows[0] == rows[1] and rows[0] != rows[2]
 
 
@@ -125,7 +143,7 @@ def test_more_classes_than_the_teachers_know_are_refused_before_the_first_image(
     ("given", "message"),
     [
         ({"precision": 1e-6}, "too fine for top_k 3"),
-        ({"teachers": []}, "at least 1"),
+        ({"draws": 60_000, "first_draw": 10_000}, "go up to 65535"),
         ({"teachers": [{"timn": "x"}]}, "exactly one of the keys"),
         ({"augment": {"size_px": 8, "horizontal_flips": {}}}, "did you mean 'horizontal_flip'"),
         ({"draws": 0}, "greater than or equal to 1"),
@@ -140,7 +158,7 @@ def test_a_wrong_request_is_refused(given: dict[str, Any], message: str) -> None
 def test_all_classes_can_be_stored() -> None:
     table = reinforce(top_k=10)(samples(0, 2))
     assert all(shares[-1] == 0 for shares in table.column("shares").to_pylist())
-    assert all(sorted(classes) == list(range(10)) for classes in table.column("classes").to_pylist())
+    assert all(sorted(classes) == list(range(10)) for classes in table.column("class_table").to_pylist()[::5])
 
 
 def test_no_rows_give_no_rows() -> None:
@@ -164,8 +182,15 @@ def test_every_augmentation_is_stored_in_the_layer_and_replays_from_it(tmp_path:
     hashed = [(i, row) for i, row in enumerate(rows) if row["pixel_crc"] is not None]
     assert len(hashed) >= 2
     for i, row in hashed:
-        pixels = made.augment.apply(decode(table.column("image")[i // 40].as_py()), row)
+        partner = rows[40 * row["mix_row"] + i % 40]
+        pixels, other = (
+            made.augment.apply(decode(table.column("image")[image].as_py()), own)
+            for image, own in ((i // 40, row), (row["mix_row"], partner))
+        )
+        if row["mix_row"] != i // 40:
+            pixels = made.augment.mix(pixels, other, row)
         assert pixel_crc(pixels) == row["pixel_crc"]
+    assert len({row["mix_row"] for row in rows}) == 4
 
 
 def test_the_layer_is_written_with_the_encodings_it_asks_for(tmp_path: Path) -> None:
@@ -176,5 +201,5 @@ def test_the_layer_is_written_with_the_encodings_it_asks_for(tmp_path: Path) -> 
     group = pq.read_metadata(tmp_path / "layer.parquet").row_group(0)
     encodings = {(c := group.column(i)).path_in_schema: c.encodings for i in range(group.num_columns)}
     assert "BYTE_STREAM_SPLIT" in encodings["crop_width"] and "BYTE_STREAM_SPLIT" in encodings["shares.list.element"]
-    assert "RLE_DICTIONARY" in encodings["classes.list.element"] and "DELTA_BINARY_PACKED" in encodings["row"]
+    assert "RLE_DICTIONARY" in encodings["class_table.list.element"] and "DELTA_BINARY_PACKED" in encodings["row"]
     assert pq.read_table(tmp_path / "layer.parquet").equals(table)

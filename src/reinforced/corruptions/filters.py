@@ -26,7 +26,8 @@ class Randomness:
     def uniform(self, what: str, shape: tuple[int, ...]) -> Floats:
         """Return numbers in (0, 1), multiples of 2**-32 plus a half; each `what` has words of its own."""
         words = counter.words(self.seed, f"corrupt.{self.corruption}.{what}", [self.key], [0], math.prod(shape))
-        return (words.reshape(shape) + 0.5) / 2**32
+        found: Floats = (words.reshape(shape) + 0.5) / 2**32
+        return found
 
     def normal(self, what: str, shape: tuple[int, ...]) -> Floats:
         """Return standard normal numbers (Box and Muller 1958)."""
@@ -41,16 +42,16 @@ def to_pixels(image: Floats) -> Pixels:
 
 
 def convolve(values: Floats, kernel: Floats) -> Floats:
-    """Convolve an image or a field with a kernel of odd sides, mirrored at the border, by Fourier transform."""
+    """Convolve an image or field, mirrored at its border, with a kernel of odd sides and sum 1."""
     height, width = values.shape[:2]
     down, right = (side // 2 for side in kernel.shape)
     if down == right == 0:
-        return values * kernel[0, 0]
+        return values
     padded = np.pad(values, [(down, down), (right, right), *[(0, 0)] * (values.ndim - 2)], mode="symmetric")
     size = (height + 2 * down, width + 2 * right)
     spectrum = np.fft.rfft2(kernel, size).reshape(size[0], -1, *[1] * (values.ndim - 2))
     found: Floats = np.fft.irfft2(np.fft.rfft2(padded, axes=(0, 1)) * spectrum, size, axes=(0, 1))
-    return found[2 * down :, 2 * right :]
+    return found[2 * down :, 2 * right :]  # what the mirrored border has reached is cut off
 
 
 def gaussian(sigma_px: float) -> Floats:
@@ -58,7 +59,8 @@ def gaussian(sigma_px: float) -> Floats:
     reach = math.ceil(4 * sigma_px)
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma_px) ** 2)
     line /= line.sum()
-    return np.outer(line, line)
+    found: Floats = np.outer(line, line)
+    return found
 
 
 def point_spread(down: Floats, right: Floats, weights: Floats) -> Floats:
@@ -70,7 +72,8 @@ def point_spread(down: Floats, right: Floats, weights: Floats) -> Floats:
     for y, share_y in ((top, 1 - lower), (top + 1, lower)):
         for x, share_x in ((left, 1 - outer), (left + 1, outer)):
             np.add.at(kernel, (y + reach, x + reach), weights * share_y * share_x)
-    return kernel / kernel.sum()
+    found: Floats = kernel / kernel.sum()
+    return found
 
 
 def displace(image: Floats, down: Floats, right: Floats) -> Floats:

@@ -12,19 +12,20 @@ def fog(image: Floats, random: Randomness, density: float) -> Floats:
     height, width = image.shape[:2]
     clouds = _clouds(random, max(height, width))[:height, :width, None]
     lightest = float(image.max())
-    return (image + density * clouds) * (lightest / (lightest + density))
+    foggy: Floats = (image + density * clouds) * (lightest / (lightest + density))
+    return foggy
 
 
 def brightness(image: Floats, _: Randomness, added: float) -> Floats:
     """Raise the value of hue, saturation and value; black turns grey."""
-    value = image.max(axis=2, keepdims=True)
-    lighter = np.minimum(value + added, 1)
+    value: Floats = image.max(axis=2, keepdims=True)
+    lighter: Floats = np.minimum(value + added, 1)
     return np.where(value > 0, image * (lighter / np.where(value > 0, value, 1)), lighter)
 
 
 def contrast(image: Floats, _: Randomness, factor: float) -> Floats:
     """Move every value towards the mean of its channel; `factor` of the distance is left."""
-    mean = image.mean(axis=(0, 1))
+    mean: Floats = image.mean(axis=(0, 1))
     return (image - mean) * factor + mean
 
 
@@ -40,4 +41,5 @@ def _clouds(random: Randomness, side: int) -> Floats:
         if cells >= side:
             break
         cells *= 2
-    return (total - total.min()) / (float(np.ptp(total)) or 1.0)
+    lightest, darkest = float(total.max()), float(total.min())
+    return (total - darkest) / (lightest - darkest or 1.0)

@@ -1,0 +1,52 @@
+"""Every recipe is a valid plan as soon as its images and weights are where it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from photos import make_photos
+
+from reinforced.errors import RequestError
+from reinforced.pipeline import load, recipes
+from reinforced.plan import plan
+
+REINFORCED = ["imagenet_plus", "cifar100_plus", "flowers102_plus", "food101_plus"]
+
+
+def teachers(recipe: str) -> list[Any]:
+    return list(next(step.operator.teachers for step in load(recipe).steps if step.name == "reinforce"))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("recipe", REINFORCED)
+def test_a_recipe_plans_once_images_and_weights_are_there(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match=r"train. does not exist; give the path"):
+        plan(recipe)
+    make_photos(tmp_path / "photos", 4)
+    with pytest.raises(RequestError, match=r"the file .teachers/.* is not there"):
+        plan(recipe, ["source.path=photos"])
+    for teacher in teachers(recipe):
+        for file in teacher.files():
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            Path(file).write_bytes(b"weights")
+    made = plan(recipe, ["source.path=photos"])
+    assert set(made.layers) == {"samples", "reinforced"}
+
+
+@pytest.mark.parametrize("recipe", REINFORCED)
+def test_a_recipe_names_networks_that_there_are(recipe: str) -> None:
+    timm = pytest.importorskip("timm")
+    known = set(timm.list_pretrained())
+    assert [teacher.timm for teacher in teachers(recipe) if teacher.timm not in known] == []
+
+
+def test_a_recipe_says_how_many_reinforcements_there_are() -> None:
+    for recipe in REINFORCED:
+        step = next(step.operator for step in load(recipe).steps if step.name == "reinforce")
+        said = re.search(r"each with ([\d,]+) reinforcements", recipes()[recipe])
+        assert said and int(said[1].replace(",", "")) == step.draws  # type: ignore[attr-defined]
