@@ -1,14 +1,14 @@
 """How much better a student learns from a reinforced dataset: digits-plus and cifar10-plus, equal views and steps.
 
 Run it with `python benchmarks/student.py` (all), `--only digits` for one part, `--json` for one object a line. The
-datasets are made on first use; cifar10-plus needs the teacher of `examples/train_cifar10_teachers.py`. Gains and ratios
-compare the reinforced student with the one trained on hard labels; a second row compares it with smoothed labels.
+datasets are made on first use; cifar10-plus needs the teacher of `examples/train_cifar10_teachers.py`, and hours of two
+CPU cores unless `--share` takes fewer images. Gains and ratios compare the reinforced student with the one trained on
+hard labels, and with the one trained on smoothed labels.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,12 @@ import workload
 from measure import Metric, report
 
 import reinforced
-from reinforced import student
+from reinforced import student, student_images, throughput
 from reinforced.comparison import HARD, REINFORCED, SMOOTHED, Result
 from reinforced.dataset import open_dataset
 from reinforced.epoch import EpochReader
 
-DIGITS = student.Schedule(steps=2000, seeds=5)
+SHORT = {HARD: "hard", SMOOTHED: "smoothed", REINFORCED: "reinforced"}
 
 
 def digits(asked: argparse.Namespace) -> list[Metric]:
@@ -32,14 +32,14 @@ def digits(asked: argparse.Namespace) -> list[Metric]:
     out = workload.cache_folder() / "digits-plus"
     dataset = reinforced.run("quickstart", [f"out={out}", "sinks=[]"]).dataset
     reader = EpochReader(dataset, shuffle=False)
-    test = student.chosen_rows(dataset, "split", "test")
-    pixels = student.clean_images(dataset, test, reader.reinforcement.augment.size)
-    labels = np.array([label for _, _, label in test])
+    test = student_images.chosen_rows(dataset, "split", "test")
+    held_out = student_images.held_out(dataset, test, reader.reinforcement.augment.size)
     metrics: list[Metric] = []
     for count in (200, 600):
-        views = student.stored_views(reader, student.chosen_rows(dataset, "split", "train", count), reader.draws)
-        arms = student.compare(views, pixels, labels, dataclasses.replace(DIGITS, seeds=asked.seeds or DIGITS.seeds))
-        metrics += compared(f"digits_{count}", {result["arm"]: result for result in arms})
+        rows = student_images.chosen_rows(dataset, "split", "train", count)
+        lessons = student_images.stored_views(reader, rows, reader.draws).lessons()
+        arms = student.evaluate(lessons, held_out, student.Schedule(seeds=asked.seeds or 5))
+        metrics += compared(f"digits_{count}", arms)
     return metrics
 
 
@@ -50,18 +50,17 @@ def cifar(asked: argparse.Namespace) -> list[Metric]:
         cifar10.make(out, asked.data, asked.share, asked.set)
     schedule = cifar10.Schedule(asked.depth, asked.epochs)
     reader = EpochReader(open_dataset(str(out)), shuffle=False)
-    arms, corrupted, calibration = cifar10.compare(reader, asked.data, schedule, range(asked.seeds or 1))
-    for name, result in calibration.items():
-        sys.stderr.write(f"{name}: accuracy on the calibration images {np.mean(result['accuracy']):.2%}\n")
-    seconds = student.seconds_per_epoch(reader, schedule.batch_size)
+    arms, some, calibration = cifar10.compare(reader, asked.data, schedule, range(asked.seeds or 1))
+    for result in calibration:
+        said = f"{result['arm']}: accuracy {np.mean(result['accuracy']):.2%} on the calibration images\n"
+        sys.stderr.write(said)
+    corrupted = {result["arm"]: result["corrupted"]["accuracy"] for result in some}
+    seconds = throughput.seconds_per_epoch(reader, schedule.batch_size)
     compute = cifar10.compute_seconds(schedule, len(reader))
     extra = seconds["stored"] - seconds["plain"]
     return [
         *compared("cifar10", arms),
-        *(
-            Metric(f"cifar10_corrupted_accuracy_{SHORT[arm]}", 100 * float(np.mean(v)), "%")
-            for arm, v in corrupted.items()
-        ),
+        *(Metric(f"cifar10_corrupted_{SHORT[arm]}", 100 * float(np.mean(v)), "%") for arm, v in corrupted.items()),
         Metric("cifar10_corrupted_gain_points", points(corrupted[REINFORCED], corrupted[HARD]), "points"),
         Metric("cifar10_loader_seconds", seconds["stored"], "s/epoch", seconds["plain"]),
         Metric("cifar10_step_seconds", compute, "s/epoch"),
@@ -70,25 +69,21 @@ def cifar(asked: argparse.Namespace) -> list[Metric]:
     ]
 
 
-SHORT = {HARD: "hard", SMOOTHED: "smoothed", REINFORCED: "reinforced"}
-
-
-def compared(part: str, arms: dict[str, Result]) -> list[Metric]:
+def compared(part: str, results: list[Result]) -> list[Metric]:
     """Return each arm's scores, then gains and ratios of the reinforced arm; means over seeds."""
-    metrics = []
+    metrics, arms = [], {result["arm"]: result for result in results}
     for arm, result in arms.items():
         means = {name: 100 * float(np.mean(result[name])) for name in ("accuracy", "ece")}
         metrics += [Metric(f"{part}_{name}_{SHORT[arm]}", mean, "%") for name, mean in means.items()]
         if len(result["accuracy"]) > 1:
             spread = 100 * float(np.std(result["accuracy"], ddof=1))
-            metrics.append(Metric(f"{part}_accuracy_deviation_{SHORT[arm]}", spread, "points"))
+            metrics.append(Metric(f"{part}_deviation_{SHORT[arm]}", spread, "points"))
     found = arms[REINFORCED]
-    for against, suffix in ((HARD, ""), (SMOOTHED, "_against_smoothed")):
+    for against, suffix, targets in ((HARD, "", (">= 1.5", "<= 0.5")), (SMOOTHED, "_smoothed", ("", ""))):
         gain = points(found["accuracy"], arms[against]["accuracy"])
         ratio = float(np.mean(found["ece"]) / np.mean(arms[against]["ece"]))
-        target = (">= 1.5", "<= 0.5") if against == HARD else ("", "")
-        metrics.append(Metric(f"{part}_gain_points{suffix}", gain, "points", target=target[0]))
-        metrics.append(Metric(f"{part}_ece_ratio{suffix}", ratio, "times", 1.0, 1 / ratio, target[1]))
+        metrics.append(Metric(f"{part}_gain_points{suffix}", gain, "points", target=targets[0]))
+        metrics.append(Metric(f"{part}_ece_ratio{suffix}", ratio, "times", 1.0, 1 / ratio, targets[1]))
     return metrics
 
 
@@ -110,7 +105,7 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, help="where cifar10-plus is, or is to be made")
     parser.add_argument("--set", nargs="+", default=[], help="settings of the recipe, such as variables.draws=5")
     parser.add_argument("--depth", type=int, default=8, help="layers of the ResNet")
-    parser.add_argument("--epochs", type=int, default=12, help="epochs of the ResNet")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of the ResNet")
     parser.add_argument("--json", action="store_true", help="print one object a line")
     asked = parser.parse_args()
     metrics = [metric for part in asked.only for metric in PARTS[part](asked)]
