@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import pyarrow as pa
 from pydantic import Field, PrivateAttr, model_validator
 
-from reinforced import columns, counter, sparse
+from reinforced import columns, sparse
 from reinforced.augment import Augment
 from reinforced.batch import Batch
 from reinforced.errors import RequestError
-from reinforced.mixing import PARTNER
+from reinforced.forward import Compute
+from reinforced.label_column import checked_labels
 from reinforced.operator import Columns, Transform
-from reinforced.reinforcement import METADATA_KEY, Reinforcement, pixel_crc
-from reinforced.teachers import AnyTeacher, Combination, Ensemble
+from reinforced.reinforcement import METADATA_KEY, PARQUET, Reinforcement
+from reinforced.teachers import ON_LABEL, AnyTeacher, Combination, Ensemble
+from reinforced.views import Views, said
 
-_HASHED_ONE_IN = 64
 _LAST_DRAW = 65_535
-_SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", PARTNER, "shares.list.element", "class_places.list.element"]
-_MIXED_PIXELS = 1 << 26
-"""Decoded pixels kept for images that may be asked for as partners, 200 MB as RGB."""
-_COLUMNS = columns.layer_schemas()["reinforced"].fields
-_LEAVES = [f"{name}.list.element" if "list" in str(f.type) else name for name, f in _COLUMNS.items()]
-_PARQUET: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 9,
-    "write_page_index": False,  # row groups are small: it would only make footers larger
-    "use_dictionary": [name for name in _LEAVES if name not in (*_SPREAD, "row", "pixel_crc")],
-    "column_encoding": dict.fromkeys(_SPREAD, "BYTE_STREAM_SPLIT") | {"row": "DELTA_BINARY_PACKED"},
-    "write_statistics": ["draw", "row"],
-}
 
 
 class Reinforce(Transform):
@@ -46,7 +33,7 @@ class Reinforce(Transform):
 
     layer: ClassVar[str] = "reinforced"
     reads: ClassVar[tuple[str | pa.Field, ...]] = ("pixels",)
-    parquet: ClassVar[dict[str, Any]] = _PARQUET
+    parquet: ClassVar[dict[str, Any]] = PARQUET
     examples: ClassVar[tuple[dict[str, Any], ...]] = (
         {
             "draws": 3,
@@ -59,11 +46,18 @@ class Reinforce(Transform):
     draws: Annotated[int, Field(ge=1, le=65_535, description="Reinforcements of each image.")]
     augment: Annotated[Augment, Field(description="What is done to the image before the teachers see it.")]
     teachers: Annotated[tuple[AnyTeacher, ...], Field(description="The networks asked; none stores views alone.")] = ()
-    combine: Annotated[Combination, Field(description="Mean, or the most confident teacher for each view.")] = "mean"
+    combine: Annotated[
+        Combination, Field(description="Mean, or for each view the teacher most confident, or so on the image's label.")
+    ] = "mean"
     label_classes: Annotated[int | None, Field(ge=1, description="Classes the teachers must know, if given.")] = None
     top_k: Annotated[int, Field(ge=1, description="Classes stored for each; the others share the tail.")] = 10
     precision: Annotated[float, Field(gt=0, lt=1, description="Largest total variation error when stored.")] = 1e-3
-    batch_size: Annotated[int, Field(ge=1, description="Images the teachers are asked about at once.")] = 64
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["auto"],
+        Field(description="Images the teachers are asked about at once; auto: as a GPU's memory allows, 64 on a CPU."),
+    ] = 64
+    compute: Annotated[Compute, Field(description="Arithmetic of the teachers' layers.")] = "float32"
+    compile: Annotated[bool, Field(description="Whether PyTorch compiles the teachers first.")] = False
     first_draw: Annotated[int, Field(ge=0, description="Number of the first draw; others add to an earlier layer.")] = 0
     seed: Annotated[int, Field(description="Seed of the augmentations.")] = 0
 
@@ -91,6 +85,10 @@ class Reinforce(Transform):
         """Whether views are mixed with others of their shard."""
         return bool(self.augment.mixing)
 
+    def inputs(self) -> pa.Schema:
+        """Return the image and, where labels are counted or looked at, the label."""
+        return columns.resolve(["image", *(["label"] if self.combine == ON_LABEL or self.label_classes else [])])
+
     def outputs(self) -> pa.Schema:
         """Return the parameters' columns, those of the classes and their shares, and pixel_crc."""
         kind = pa.list_(pa.uint16(), self.top_k)
@@ -115,34 +113,24 @@ class Reinforce(Transform):
         if not self.teachers:
             return
         hardware: Any = {"cpus": max(1, int(self.resources.cpus)), "gpus": self.resources.gpus}
-        asked: Any = {"combine": self.combine, "classes": self.label_classes, "batch_size": self.batch_size}
-        self._loaded = Ensemble(self.teachers, self.augment.size, **asked, **hardware)
+        chosen = self.model_dump(include={"combine", "batch_size", "compute", "compile"})
+        self._loaded = Ensemble(self.teachers, self.augment.size, classes=self.label_classes, **chosen, **hardware)
         if (classes := self._loaded.classes) < self.top_k:
             raise RequestError(f"reinforce: top_k {self.top_k} is more than the {classes} classes the teachers know")
 
     def transform(self, batch: Batch) -> Columns:
         """Return the draws of all images, image by image."""
-        draws = range(self.first_draw, self.first_draw + self.draws)
-        pixels = batch.decoder(_MIXED_PIXELS) if self.whole_shard else batch.pixels.__getitem__
-        made = self.augment.parameters(self.seed, batch.keys, draws, *batch.sizes())
-        hashed = counter.words(self.seed, "reinforce.pixel_crc", batch.keys, draws, 1).ravel() < 2**32 // _HASHED_ONE_IN
-        crcs = np.zeros(len(hashed), np.uint32)
-        answers = []
-        for start in range(0, len(hashed), self.batch_size):
-            rows = range(start, min(start + self.batch_size, len(hashed)))
-            seen = [self.augment.view(pixels, made, row, self.draws) for row in rows]
-            crcs[rows.start : rows.stop] = [
-                pixel_crc(view) if hashed[row] else 0 for row, view in zip(rows, seen, strict=True)
-            ]
-            if self.teachers:
-                answers.append(self._ready().probabilities(np.stack(seen)))
-        found: dict[str, Any] = {name: _arrow(values) for name, values in made.items()}
+        labels = None
+        if self.teachers and "label" in self.inputs().names:  # first, as it costs nothing
+            labels = checked_labels(batch, self._ready().classes, needed=self.combine == ON_LABEL).repeat(self.draws)
+        views = Views(self.augment, self.seed, batch, range(self.first_draw, self.first_draw + self.draws))
+        found = views.columns()
         if self.teachers:
-            none = np.empty((0, self._ready().classes), np.float32)
+            ensemble, threads = self._ready(), max(1, int(self.resources.cpus))
+            answers = ensemble.answers(views.batches(ensemble.batch_size, threads), labels)
             steps = sparse.steps_for(self.top_k, self.precision)
-            classes, shares = sparse.encode(np.concatenate([none, *answers]), self.top_k, steps)
-            found |= said(classes, shares, self.draws)
-        return found | {"pixel_crc": pa.array(crcs, mask=~hashed)}
+            found |= said(*sparse.encode_all(answers, self.top_k, steps), self.draws)
+        return found | {"pixel_crc": views.pixel_crcs()}
 
     def _ready(self) -> Ensemble:
         if self._loaded is None:
@@ -152,15 +140,3 @@ class Reinforce(Transform):
 
     def __getstate__(self) -> dict[Any, Any]:
         return super().__getstate__() | {"__pydantic_private__": {"_loaded": None}}
-
-
-def said(classes: sparse.Classes, shares: sparse.Shares, draws: int) -> Columns:
-    """Return the columns that hold what the teachers said of some images' draws, image by image; both (rows, top_k)."""
-    tables, places = sparse.tabulate(classes.reshape(-1, draws, classes.shape[1]))
-    table = pa.array([t if draw == 0 else None for t in tables for draw in range(draws)], pa.list_(pa.uint16()))
-    return {"class_table": table, "class_places": _arrow(places.reshape(shares.shape)), "shares": _arrow(shares)}
-
-
-def _arrow(values: np.ndarray[Any, Any]) -> pa.Array:
-    flat = pa.array(values.reshape(-1))
-    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])

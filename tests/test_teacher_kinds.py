@@ -20,10 +20,11 @@ from safetensors.torch import save_file
 from small_teachers import Means, cnn
 
 from reinforced.errors import RequestError
+from reinforced.forward import prepared
 from reinforced.json_schema import pipeline_schema
 from reinforced.reinforcement import TeacherRecord
 from reinforced.teacher import Preprocessing
-from reinforced.teachers import KINDS, Ensemble, parse_teacher, prepared
+from reinforced.teachers import KINDS, Ensemble, parse_teacher
 
 Spec = dict[str, Any]
 SIDE = 32

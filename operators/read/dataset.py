@@ -31,6 +31,10 @@ class ReadDataset(Source):
             hashes = {layer: sha256 for layer, (_, sha256) in shard.files.items()}
             yield {"shard": shard.name, "rows": shard.rows, "layers": hashes}
 
+    def most_rows(self) -> int:
+        """Return the rows of the longest shard."""
+        return max((shard.rows for shard in open_dataset(self.path).shards), default=0)
+
     def read(self, shard: ShardSpec) -> pa.Table:
         """Read a shard's kept rows."""
         return open_dataset(self.path).read_shard(shard["shard"])

@@ -82,6 +82,10 @@ class ReadImages(Source):
                 "keep_suffix": keep_suffix,
             } | ({} if labels is None else {"labels": [labels.get(file.name.split("/")[0]) for file in part]})
 
+    def rows_of(self, shard: ShardSpec) -> int:
+        """Return the number of files."""
+        return len(shard["paths"])
+
     def read(self, shard: ShardSpec) -> pa.Table:
         """Read the files of a shard."""
         fs, _ = open_path(self.path)

@@ -72,7 +72,7 @@ def calibrate(
         _lowest(lambda t, i=i: negative_log_likelihood(ensemble.answer(i, logits[i], t), labels))  # type: ignore[misc]
         for i in range(len(parsed))
     ]
-    factor = _lowest(lambda f: negative_log_likelihood(ensemble.combined(logits, [f * t for t in own]), labels))
+    factor = _lowest(lambda f: negative_log_likelihood(ensemble.combined(logits, [f * t for t in own], labels), labels))
     pixels, labels = held_out(dataset, size_px, split, test, ensemble.classes)
     found = []
     for i, teacher in enumerate(parsed):

@@ -1,4 +1,4 @@
-"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export | import`.
+"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export | import | teachers`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 the request was
 wrong, 130 interrupted.
@@ -17,6 +17,7 @@ import typer
 
 from reinforced import importing
 from reinforced.errors import RequestError, RunError
+from reinforced.teachers_cli import teachers_app
 
 if TYPE_CHECKING:
     from reinforced.run import RunResult
@@ -30,6 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(teachers_app, name="teachers")
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """What Typer raises for wrong arguments; some versions have it from click, others bring their own."""
@@ -91,10 +94,13 @@ def run(
     engine: Annotated[Literal["local", "ray"], typer.Option(help="This machine's cores, or Ray.")] = "local",
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: Ray on this machine.")] = None,
     workers: Annotated[int | None, typer.Option(help="Most workers at once; default: as many as fit.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what the source could not read for a passing reason.")
+    ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Progress as plain lines, also on a terminal.")] = False,
 ) -> None:
     """Run a pipeline, or go on with an interrupted one. The last line printed is the dataset's path."""
-    execute(pipeline, settings or [], engine, address, workers, plain)
+    execute(pipeline, settings or [], engine, address, workers, plain, retry_failed)
 
 
 def execute(
@@ -104,6 +110,7 @@ def execute(
     address: str | None = None,
     workers: int | None = None,
     plain: bool = False,
+    retry_failed: bool = False,
 ) -> None:
     """Run a pipeline, show how far it is, and at the end what it made."""
     from reinforced.plan import plan as make_plan
@@ -112,7 +119,9 @@ def execute(
 
     made = make_plan(pipeline, settings)
     with make_progress([step.name for step in [made.source, *made.steps]], plain) as progress:
-        result = run_plan(made, engine=engine, workers=workers, address=address, listener=progress)
+        result = run_plan(
+            made, engine=engine, workers=workers, address=address, retry_failed=retry_failed, listener=progress
+        )
     _summarize(result)
 
 
@@ -150,9 +159,12 @@ def plan(
     json_schema: Annotated[
         bool, typer.Option("--json-schema", help="Print the JSON Schema of pipeline files, for editors.")
     ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Ask the teachers about a few images, and say what all will take.")
+    ] = False,
 ) -> None:
     """Check a pipeline and show its steps and columns. Starts no worker and writes nothing."""
-    from reinforced.display import json_line, plan_facts, plan_tables, show
+    from reinforced.display import json_line, print_plan
 
     if json_schema:
         from reinforced.json_schema import pipeline_schema
@@ -164,10 +176,7 @@ def plan(
     from reinforced.plan import plan as make_plan
 
     made = make_plan(pipeline, settings or [])
-    if as_json:
-        print(json_line(plan_facts(made)))
-    else:
-        show(plan_tables(made))
+    print_plan(made, as_json, measure)
 
 
 @app.command()

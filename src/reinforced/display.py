@@ -78,6 +78,17 @@ def funnel_table(steps: Sequence[FunnelStep], seconds: Mapping[str, float] | Non
     return table("", heads, rows, right=heads[1:-1])
 
 
+def print_plan(plan: Plan, as_json: bool, measure: bool) -> None:
+    """Print a plan, with what it will take if that is to be measured."""
+    from reinforced.estimate import estimate, estimates_table
+
+    found = estimate(plan) if measure else []
+    if as_json:
+        print(json_line(plan_facts(plan) | ({"estimates": [vars(one) for one in found]} if measure else {})))
+    else:
+        show([*plan_tables(plan), *([estimates_table(found)] if measure else [])])
+
+
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """Return a plan JSON-able: for each step what it reads and adds, its parameters, resources and segment."""
     segments = {step.name: segment.index for segment in plan.segments for step in segment.steps}

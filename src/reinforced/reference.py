@@ -106,13 +106,15 @@ class Option:
 
 
 def commands() -> dict[str, tuple[str, list[Option]]]:
-    """Return every command with its words and its options; the empty name is `reinforced` itself."""
+    """Return every command with its words and its options, also those of groups; the empty name is `reinforced`."""
     import typer
 
     from reinforced.cli import app
 
     group: Any = typer.main.get_command(app)
     every = {"": group} | dict(group.commands)
+    for name, found in group.commands.items():
+        every |= {f"{name} {inner}": command for inner, command in getattr(found, "commands", {}).items()}
     return {name: (inspect.cleandoc(command.help or ""), _options(command)) for name, command in every.items()}
 
 

@@ -11,9 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from reinforced import columns
 from reinforced.augment import TRANSFORM_VERSION, Augment
 from reinforced.errors import RequestError
+from reinforced.forward import Compute
 from reinforced.images import Pixels
+from reinforced.mixing import PARTNER
 from reinforced.resize import LIBRARIES, Backend
 from reinforced.teacher import Measured, Preprocessing, Teacher
 from reinforced.teachers import KINDS, Combination, Ensemble
@@ -21,6 +24,19 @@ from reinforced.teachers import KINDS, Combination, Ensemble
 FORMAT_VERSION = 1
 METADATA_KEY = "reinforcement"
 """Name of the document; in a Parquet file's metadata it is `reinforced.reinforcement`."""
+
+_SPREAD = ["crop_x", "crop_y", "crop_width", "crop_height", PARTNER, "shares.list.element", "class_places.list.element"]
+_COLUMNS = columns.layer_schemas()["reinforced"].fields
+_LEAVES = [f"{name}.list.element" if "list" in str(f.type) else name for name, f in _COLUMNS.items()]
+PARQUET: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 9,
+    "write_page_index": False,  # row groups are small: it would only make footers larger
+    "use_dictionary": [name for name in _LEAVES if name not in (*_SPREAD, "row", "pixel_crc")],
+    "column_encoding": dict.fromkeys(_SPREAD, "BYTE_STREAM_SPLIT") | {"row": "DELTA_BINARY_PACKED"},
+    "write_statistics": ["draw", "row"],
+}
+"""Encodings that suit the layer's columns."""
 
 
 class TeacherRecord(BaseModel):
@@ -73,6 +89,8 @@ class Reinforcement(BaseModel):
     augment: Augment
     teachers: tuple[TeacherRecord, ...]
     combine: Combination = "mean"
+    compute: Compute = "float32"
+    compiled: bool = False
     origin: Origin | None = None
 
     @classmethod
@@ -83,7 +101,8 @@ class Reinforcement(BaseModel):
             return cls(classes=0, teachers=(), **said)
         asked = zip(ensemble.teachers, ensemble.hashes, ensemble.preprocessing, strict=True)
         teachers = tuple(TeacherRecord.of(*one) for one in asked)
-        return cls(classes=ensemble.classes, combine=ensemble.combine, teachers=teachers, **said)
+        how: dict[str, Any] = {name: getattr(ensemble, name) for name in ("classes", "combine", "compute", "compiled")}
+        return cls(teachers=teachers, **how, **said)
 
     @classmethod
     def parse(cls, metadata: Mapping[str, str], where: str) -> Reinforcement:

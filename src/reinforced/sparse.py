@@ -9,6 +9,7 @@ not listed (the tail); the first class has what is left. Counts are rounded toge
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +104,14 @@ def _shares(ranked: npt.NDArray[np.int64], tail: npt.NDArray[np.int64], steps: i
     place = np.argsort(np.argsort(-remainder, axis=1, kind="stable"), axis=1)
     shares += place < steps - shares.sum(axis=1, keepdims=True)
     return shares[:, 1:].astype(np.uint16)
+
+
+def encode_all(batches: Iterable[npt.NDArray[Any]], top_k: int, steps: int) -> tuple[Classes, Shares]:
+    """Encode batches of distributions one after the other, into the rows of one result; see `encode`."""
+    none = np.empty((0, top_k), np.uint16)
+    parts = [(none, none), *(encode(probabilities, top_k, steps) for probabilities in batches)]
+    classes, shares = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return classes, shares
 
 
 def tabulate(classes: Classes) -> tuple[list[Classes], Classes]:

@@ -6,7 +6,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -42,6 +42,10 @@ class Loaded:
 
     network: Network
     preprocessing: Preprocessing = Preprocessing()
+    features: Network | None = None
+    """What it sees before it decides: prepared images to (N, dimensions), for comparing teachers; None: its answer."""
+    channels_last: bool = False
+    """Whether a GPU may be given its images with the channels last in memory, which convolutions run faster on."""
 
 
 class Measured(Settings):
@@ -55,6 +59,9 @@ class Measured(Settings):
 
 class Teacher(Settings):
     """What every kind of teacher has: how it wants its pixels, and how its logits become probabilities."""
+
+    native: ClassVar[bool] = True
+    """Whether PyTorch runs it, so that the arithmetic can be chosen."""
 
     size_px: Annotated[
         Side | tuple[Side, Side] | None,

@@ -6,16 +6,17 @@ A teacher in YAML is a mapping with the key of its kind, such as `torch_export: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BeforeValidator, SerializeAsAny
 
 from reinforced.errors import RequestError, nearest
-from reinforced.teacher import Loaded, Network, Preprocessing, Teacher
+from reinforced.forward import BatchSize, Compute, Floats, Forward, measured_batch, threads
+from reinforced.metrics import Labels
+from reinforced.teacher import Loaded, Teacher
 from reinforced.teacher_kinds.factory import FactoryTeacher
 from reinforced.teacher_kinds.onnx import OnnxTeacher
 from reinforced.teacher_kinds.open_clip import OpenClipTeacher
@@ -25,12 +26,12 @@ from reinforced.teacher_kinds.torchvision import TorchvisionTeacher
 from reinforced.teacher_kinds.transformers import TransformersTeacher
 
 if TYPE_CHECKING:
-    from torch import Tensor, device
+    from torch import device
 
     from reinforced.images import Pixels
 
-Floats = npt.NDArray[np.float32]
-Combination = Literal["mean", "most_confident"]
+Combination = Literal["mean", "most_confident", "most_confident_on_label"]
+ON_LABEL: Combination = "most_confident_on_label"
 
 KINDS: dict[str, type[Teacher]] = {
     "torch_export": TorchExportTeacher,
@@ -68,25 +69,35 @@ class Ensemble:
         *,
         combine: Combination = "mean",
         classes: int | None = None,
-        batch_size: int = 64,
+        batch_size: BatchSize = 64,
         cpus: int = 1,
         gpus: float = 0,
+        compute: Compute = "float32",
+        compile: bool = False,
     ) -> None:
         """Load the teachers for images of `size` (width, height) px and ask each about a black one.
 
-        combine: the weighted mean of their probabilities, or for each image the answer of the teacher whose largest
-        probability is highest (the first of equals). classes: how many the labels have; None takes what teachers say.
+        combine: the weighted mean of their probabilities, or for each image the answer of the teacher (the first of
+        equals) whose largest probability is highest, or whose probability of the image's label is. classes: how many
+        the labels have; None takes what teachers say. batch_size: `auto` measures a GPU's memory. compute, compile: the
+        arithmetic of the layers, and whether PyTorch makes code for each network first.
         Raises: RequestError when one cannot be loaded or asked, or when their class counts differ.
         """
         import torch
 
-        self.teachers, self.combine, self.batch_size, self.cpus = list(teachers), combine, batch_size, cpus
-        self.device = torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
+        self.teachers, self.combine, self.compute = list(teachers), combine, compute
+        self.compiled, self.device = compile, torch.device("cuda" if gpus > 0 and torch.cuda.is_available() else "cpu")
         self.hashes = [teacher.content_hash() for teacher in self.teachers]
-        with _threads(cpus):
-            loaded = [_load(teacher, self.device) for teacher in self.teachers]
-        self.preprocessing = [t.preprocessing(own.preprocessing) for t, own in zip(self.teachers, loaded, strict=True)]
-        self._networks: list[Network] = [own.network for own in loaded]
+        with threads(cpus):
+            loaded = [load(teacher, self.device) for teacher in self.teachers]
+        self._check_native()
+        self.preprocessing = [own.preprocessing for own in loaded]
+        self.batch_size = (
+            measured_batch(loaded, self.device, size, compute) if isinstance(batch_size, str) else batch_size
+        )
+        if compile:
+            loaded = [replace(own, network=torch.compile(own.network, dynamic=False)) for own in loaded]
+        self._forward = Forward(loaded, self.device, batch_size=self.batch_size, cpus=cpus, compute=compute)
         self._adapters = [teacher.labels.matrix() if teacher.labels else None for teacher in self.teachers]
         black = np.zeros((1, size[1], size[0], 3), np.uint8)
         counts = [self._labels(i, black) for i in range(len(self.teachers))]
@@ -99,21 +110,42 @@ class Ensemble:
             )
         self.classes: int = counts[0]
 
-    def probabilities(self, pixels: Pixels) -> Floats:
+    def probabilities(self, pixels: Pixels, labels: Labels | None = None) -> Floats:
         """Ask about uint8 images (n, height, width, 3); returns float32 (n, classes).
 
+        labels: (n,), for an ensemble that is combined by them.
         Raises: ValueError naming the teacher whose output has a NaN.
         """
-        return self.combined([self.logits(i, pixels) for i in range(len(self.teachers))])
+        return np.concatenate(list(self.answers(self._batches(pixels), labels)))
 
-    def combined(self, logits: Sequence[Floats], temperatures: Sequence[float] | None = None) -> Floats:
+    def answers(self, batches: Iterable[Pixels], labels: Labels | None = None) -> Iterator[Floats]:
+        """Ask about batches of at most `batch_size` images and yield the probabilities of each; see `probabilities`.
+
+        A GPU is asked about the next batch before the answers to one are yielded.
+        """
+        at = 0
+        for found in self._forward.answers(batches):
+            logits = [self._checked(i, answer) for i, answer in enumerate(found)]
+            following = at + len(logits[0])
+            yield self.combined(logits, labels=None if labels is None else labels[at:following])
+            at = following
+
+    def combined(
+        self, logits: Sequence[Floats], temperatures: Sequence[float] | None = None, labels: Labels | None = None
+    ) -> Floats:
         """Combine the logits of each teacher into probabilities (n, classes), at their own temperatures or these."""
         used = temperatures or [teacher.temperature for teacher in self.teachers]
         answers = [self.answer(i, found, used[i]) for i, found in enumerate(logits)]
-        if self.combine == "most_confident":
+        if self.combine != "mean":
             stacked = np.stack(answers)
-            chosen = stacked.max(axis=2).argmax(axis=0)
-            picked: Floats = stacked[chosen, np.arange(stacked.shape[1])]
+            rows = np.arange(stacked.shape[1])
+            if self.combine == "most_confident":
+                confidence = stacked.max(axis=2)
+            elif labels is None:
+                raise RequestError(f"combine: {ON_LABEL} needs the images' labels")
+            else:
+                confidence = stacked[:, rows, labels]
+            picked: Floats = stacked[confidence.argmax(axis=0), rows]
             return picked
         total = sum(teacher.weight for teacher in self.teachers)
         mean = np.zeros(answers[0].shape, np.float32)
@@ -131,23 +163,29 @@ class Ensemble:
 
     def logits(self, index: int, pixels: Pixels) -> Floats:
         """Ask one teacher about uint8 images; float32 (n, its own classes). Raises: ValueError when one is NaN."""
-        import torch
+        found = self._forward.answers(self._batches(pixels), only=index)
+        return np.concatenate([self._checked(index, answer) for (answer,) in found])
 
-        teacher, found = self.teachers[index], []
-        with torch.inference_mode(), _threads(self.cpus):
-            for start in range(0, max(len(pixels), 1), self.batch_size):
-                part = pixels[start : start + self.batch_size]
-                # Always the same shape: another would pick other kernels, which round differently.
-                padded = np.zeros((self.batch_size, *part.shape[1:]), np.uint8)
-                padded[: len(part)] = part
-                images = prepared(torch.from_numpy(padded).to(self.device), self.preprocessing[index])
-                found.append(self._networks[index](images)[: len(part)].float().cpu().numpy())
-        answers: Floats = np.concatenate(found)
+    def _batches(self, pixels: Pixels) -> Iterator[Pixels]:
+        for start in range(0, max(len(pixels), 1), self.batch_size):
+            yield pixels[start : start + self.batch_size]
+
+    def _checked(self, index: int, answers: Floats) -> Floats:
+        teacher = self.teachers[index]
         if answers.ndim != 2:
             raise RequestError(f"teacher {teacher.name} must answer (N, classes), it did {answers.shape}")
         if not np.isfinite(answers.max(axis=1)).all():  # minus infinity rules a class out, which is fine
             raise ValueError(f"teacher {teacher.name} answered NaN or infinity")
         return answers
+
+    def _check_native(self) -> None:
+        """Refuse to promise an arithmetic to a teacher whose own runtime decides it."""
+        asked = [*(["compute"] if self.compute != "float32" else []), *(["compile"] if self.compiled else [])]
+        foreign = [teacher.name for teacher in self.teachers if not teacher.native]
+        if asked and foreign:
+            raise RequestError(
+                f"teacher {foreign[0]} is not run by PyTorch, so {' and '.join(asked)} cannot hold for it: leave it out"
+            )
 
     def _labels(self, index: int, black: Pixels) -> int:
         """Return how many labels a teacher knows. Raises: RequestError when it cannot be asked."""
@@ -166,36 +204,16 @@ class Ensemble:
         return int(logits.shape[1] if matrix is None else matrix.shape[1])
 
 
-def prepared(pixels: Tensor, how: Preprocessing) -> Tensor:
-    """Turn uint8 images (n, height, width, 3) into what a network takes: float32 (n, 3, height, width)."""
-    import torch
+def load(teacher: Teacher, on: device) -> Loaded:
+    """Load a teacher's network onto a device, with the preprocessing that its settings and configuration give.
 
-    values = pixels.permute(0, 3, 1, 2).to(torch.float32).div(255)
-    if how.size is not None and how.size != (values.shape[3], values.shape[2]):
-        size = (how.size[1], how.size[0])
-        values = torch.nn.functional.interpolate(values, size, mode=how.interpolation, antialias=True).clamp(0, 1)
-    mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (how.mean, how.std))
-    return values.sub(mean).div(std).contiguous()
-
-
-def _load(teacher: Teacher, on: device) -> Loaded:
+    Raises: RequestError when it cannot be loaded.
+    """
     try:
-        return teacher.load(on)
+        loaded = teacher.load(on)
     except ImportError as error:
         raise RequestError(
             f"teacher {teacher.name} needs a package that is not installed: {error}; install "
             "reinforced[teachers] or, for ONNX, reinforced[onnx]"
         ) from error
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Compute on so many threads: the number decides how sums are split, and so how they round."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return replace(loaded, preprocessing=teacher.preprocessing(loaded.preprocessing))

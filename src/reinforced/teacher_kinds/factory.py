@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from reinforced.errors import RequestError
+from reinforced.features import at_layer
 from reinforced.teacher import Loaded, Teacher
 from reinforced.weights import Weights, base_name, files_of, fill, name_of
 
@@ -23,6 +24,9 @@ class FactoryTeacher(Teacher):
     arguments: Annotated[dict[str, Any], Field(default_factory=dict, description="Keyword arguments for the function.")]
     weights: Annotated[
         Weights | None, Field(description="Its weights: a safetensors file, a soup or task vectors.")
+    ] = None
+    features: Annotated[
+        str | None, Field(description="Layer whose output `teachers probe` judges it by; default: its answer.")
     ] = None
 
     @property
@@ -43,7 +47,8 @@ class FactoryTeacher(Teacher):
             module: Module = self._function()(**self.arguments)
         if self.weights is not None:
             fill(module, self.weights, self.factory)
-        return Loaded(module.to(device).eval())
+        module = module.to(device).eval()
+        return Loaded(module, features=at_layer(module, module, self.features))
 
     def _function(self) -> Any:
         module, _, name = self.factory.rpartition(".")

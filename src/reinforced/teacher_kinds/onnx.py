@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from reinforced.errors import RequestError
+from reinforced.features import pooled
 from reinforced.teacher import Loaded, Preprocessing, Teacher
 from reinforced.weight_files import read_file
 from reinforced.weights import base_name
@@ -21,8 +22,13 @@ class OnnxTeacher(Teacher):
     Its size is the graph's, if that is fixed; the format has no place for a normalization, so give mean and std.
     """
 
+    native: ClassVar[bool] = False
+
     onnx: Annotated[str, Field(description="The .onnx file: a path, an fsspec URL, or package:path.")]
     output: Annotated[str | None, Field(description="Name of the output with the logits; default: the first.")] = None
+    features: Annotated[
+        str | None, Field(description="Output that `teachers probe` judges it by; default: the one with the logits.")
+    ] = None
 
     @property
     def name(self) -> str:
@@ -53,16 +59,19 @@ class OnnxTeacher(Teacher):
             raise RequestError(f"teacher {self.name} is no ONNX graph that can be loaded: {error}") from error
         source, output = self._ends(session)
 
-        def logits(images: Tensor) -> Tensor:
+        def network(images: Tensor, named: str = output) -> Tensor:
             try:
-                found = session.run([output], {source.name: images.cpu().numpy()})[0]
+                found = session.run([named], {source.name: images.cpu().numpy()})[0]
             except Exception as error:  # as above
                 raise RuntimeError(str(error)) from error
             return torch.from_numpy(np.asarray(found)).to(images.device)
 
+        def features(images: Tensor) -> Tensor:
+            return pooled(network(images, self.features or output))
+
         height, width = source.shape[2:]
         fixed = isinstance(height, int) and isinstance(width, int)
-        return Loaded(logits, Preprocessing(size=(width, height) if fixed else None))
+        return Loaded(network, Preprocessing(size=(width, height) if fixed else None), features)
 
     def _ends(self, session: Any) -> tuple[Any, str]:
         """Return the input and the output's name. Raises: RequestError when they are not as they must be."""
@@ -71,6 +80,6 @@ class OnnxTeacher(Teacher):
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
             raise RequestError(f"teacher {self.name} must have one float32 input (N, 3, height, width), it has {found}")
         output = self.output or outputs[0]
-        if output not in outputs:
-            raise RequestError(f"teacher {self.name} has no output '{output}', it has {', '.join(outputs)}")
+        if lacking := {output, self.features or output} - set(outputs):
+            raise RequestError(f"teacher {self.name} has no output '{lacking.pop()}', it has {', '.join(outputs)}")
         return inputs[0], output

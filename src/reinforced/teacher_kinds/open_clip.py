@@ -97,7 +97,11 @@ class OpenClipTeacher(Teacher):
             found: Tensor = scale * module.encode_image(images, normalize=True) @ classes.T
             return found
 
-        return Loaded(logits, _preprocessing(open_clip.get_model_preprocess_cfg(module)))
+        def features(images: Tensor) -> Tensor:
+            found: Tensor = module.encode_image(images, normalize=True)
+            return found
+
+        return Loaded(logits, _preprocessing(open_clip.get_model_preprocess_cfg(module)), features)
 
     @property
     def _is_folder(self) -> bool:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from reinforced.errors import RequestError, nearest
+from reinforced.features import pooled
 from reinforced.teacher import Loaded, Preprocessing, Teacher
 from reinforced.weights import Weights, files_of, fill
 
 if TYPE_CHECKING:
-    from torch import device
+    from torch import Tensor, device
 
 
 class TimmTeacher(Teacher):
@@ -54,4 +55,9 @@ class TimmTeacher(Teacher):
             mean=tuple(config["mean"]),
             std=tuple(config["std"]),
         )
-        return Loaded(module.to(device).eval(), preprocessing)
+        module = module.to(device).eval()
+
+        def features(images: Tensor) -> Tensor:
+            return pooled(module.forward_head(module.forward_features(images), pre_logits=True))  # type: ignore[operator]
+
+        return Loaded(module, preprocessing, features, channels_last=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from reinforced.errors import RequestError
+from reinforced.features import at_layer
 from reinforced.teacher import Loaded, Teacher
 from reinforced.weight_files import read_file, weights_only
 from reinforced.weights import base_name
@@ -20,6 +21,9 @@ class TorchExportTeacher(Teacher):
     """A program that `torch.export.save` wrote, with its weights inside."""
 
     torch_export: Annotated[str, Field(description="The .pt2 file: a path, an fsspec URL, or package:path.")]
+    features: Annotated[
+        str | None, Field(description="Layer whose output `teachers probe` judges it by; default: its answer.")
+    ] = None
 
     @property
     def name(self) -> str:
@@ -44,4 +48,8 @@ class TorchExportTeacher(Teacher):
             from torch.export.passes import move_to_device_pass
 
             program = move_to_device_pass(program, device)
-        return Loaded(program.module())
+        network = program.module()
+        if self.features is None:
+            return Loaded(network, features=network)
+        layered = torch.export.unflatten(program)
+        return Loaded(network, features=at_layer(layered, layered, self.features))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from reinforced.errors import RequestError, nearest
+from reinforced.features import before_head
 from reinforced.teacher import Loaded, Preprocessing, Teacher
 from reinforced.weights import Weights, files_of, fill
 
@@ -59,4 +60,5 @@ class TorchvisionTeacher(Teacher):
             mean=tuple(given.mean),
             std=tuple(given.std),
         )
-        return Loaded(module.to(device).eval(), preprocessing)
+        module = module.to(device).eval()
+        return Loaded(module, preprocessing, before_head(module, module), channels_last=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from reinforced.errors import RequestError
+from reinforced.features import before_head
 from reinforced.teacher import Loaded, Preprocessing, Teacher
 from reinforced.weight_files import read_file
 from reinforced.weights import base_name
@@ -69,7 +70,7 @@ class TransformersTeacher(Teacher):
             found: Tensor = network(pixel_values=images).logits
             return found
 
-        return Loaded(logits, self._preprocessing())
+        return Loaded(logits, self._preprocessing(), before_head(network, logits))
 
     def _preprocessing(self) -> Preprocessing:
         path = Path(self.transformers) / _PREPROCESSOR
