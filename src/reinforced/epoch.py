@@ -245,7 +245,7 @@ class EpochReader:
             return
         images, checked = self.images(shard), 0
         for draw in range(layer.reinforcement.draws):
-            hashes = layer.table(shard, draw, ["row", "pixel_crc"])
+            hashes = layer.tables(shard, [(draw, ["row", "pixel_crc"])])[0]
             found = np.flatnonzero(hashes.column("pixel_crc").is_valid())[: _CHECKED - checked]
             checked += len(found)
             epoch = self.take(shard, images, before + draw) if len(found) else None
