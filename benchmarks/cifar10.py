@@ -19,7 +19,7 @@ import yaml
 from torch import Tensor, nn
 
 import reinforced
-from reinforced import scoring, student_images
+from reinforced import scoring, student, student_images
 from reinforced.comparison import Result
 from reinforced.corruption import CORRUPTIONS
 from reinforced.counter import hash64
@@ -147,17 +147,17 @@ def train(
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
         start = saved["epoch"]
-        for arm, student in students.items():
-            student.load(saved[arm])
+        for arm, learner in students.items():
+            learner.load(saved[arm])
     for epoch in range(start, schedule.epochs):
         began, losses = time.perf_counter(), dict.fromkeys(students, 0.0)
         first = epoch % (len(pixels) // images) * images
         order = first + torch.randperm(images, generator=torch.Generator().manual_seed(1000 * seed + epoch))
         for step, batch in enumerate(order[: steps * schedule.batch_size].view(steps, -1), epoch * steps):
             inputs, rate = normalized(pixels[batch.numpy()]), schedule.rate_at(step / (schedule.epochs * steps))
-            for arm, student in students.items():
-                losses[arm] += student.learn(inputs, wanted[arm][batch], rate) / steps
-        torch.save({"epoch": epoch + 1, **{arm: student.state() for arm, student in students.items()}}, checkpoint)
+            for arm, learner in students.items():
+                losses[arm] += learner.learn(inputs, wanted[arm][batch], rate) / steps
+        torch.save({"epoch": epoch + 1, **{arm: learner.state() for arm, learner in students.items()}}, checkpoint)
         said = ", ".join(f"{arm} {loss:.3f}" for arm, loss in losses.items())
         sys.stderr.write(f"seed {seed}, epoch {epoch + 1}: {said}, {time.perf_counter() - began:.0f} s\n")
     return students
@@ -178,13 +178,14 @@ def images_of(file: Path, chosen: set[str] | None = None, corruptions: Sequence[
     return HeldOut(pixels, table["label"].to_numpy(), table["key"].to_pylist(), corruptions)
 
 
-def compute_seconds(schedule: Schedule, images: int, steps: int = 20) -> float:
-    """Return the seconds a student's own steps take in an epoch of so many images, without reading any."""
-    student, wanted = Student(schedule, 0), torch.full((schedule.batch_size, 10), 0.1)
+def step_seconds(schedule: Schedule, images: int, steps: int = 20) -> float:
+    """Return the seconds of processor time a student's own steps take in an epoch of so many images, on one thread."""
+    learner, wanted = Student(schedule, 0), torch.full((schedule.batch_size, 10), 0.1)
     inputs = normalized(np.zeros((schedule.batch_size, 32, 32, 3), np.uint8))
     taken = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        student.learn(inputs, wanted, schedule.learning_rate)
-        taken.append(time.perf_counter() - start)
+    with student.threads(1):
+        for _ in range(steps):
+            start = time.process_time()
+            learner.learn(inputs, wanted, schedule.learning_rate)
+            taken.append(time.process_time() - start)
     return float(np.median(taken)) * images / schedule.batch_size
