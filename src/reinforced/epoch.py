@@ -7,6 +7,7 @@ window; both depend on (seed, epoch) alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from reinforced import counter, sparse
 from reinforced.augmentation import Parameters
@@ -57,11 +59,20 @@ class ShardEpoch:
         Raises: RequestError naming shard and key when the image is not what it was.
         """
         pixels = self.view(row, self.image(row) if image is None else image)
-        label = self.images.column("label")[row].as_py() if "label" in self.images.column_names else None
         targets = self.targets
         return Sample(
-            pixels, targets.classes[row], targets.probabilities[row], targets.tail[row], -1 if label is None else label
+            pixels, targets.classes[row], targets.probabilities[row], targets.tail[row], int(self._labels[row])
         )
+
+    @functools.cached_property
+    def _labels(self) -> npt.NDArray[np.int64]:
+        if "label" not in self.images.column_names:
+            return np.full(self.images.num_rows, -1)
+        return pc.fill_null(self.images.column("label").cast(pa.int64()), -1).to_numpy()  # type: ignore[no-any-return]
+
+    @functools.cached_property
+    def _original(self) -> frozenset[int]:
+        return frozenset(self.originals.tolist())
 
     def image(self, row: int) -> Pixels:
         """Decode the image of one row, uint8 (h, w, 3). Raises: RequestError naming shard and key when it is none."""
@@ -72,7 +83,7 @@ class ShardEpoch:
 
     def view(self, row: int, image: Pixels) -> Pixels:
         """Augment the decoded image of one row, and mix it with its partner's view where it has one."""
-        if row in self.originals:
+        if row in self._original:
             return self.reinforcement.augment.plain(image)
         try:
             return self.reinforcement.augment.view(lambda i: image if i == row else self.image(i), self.parameters, row)
