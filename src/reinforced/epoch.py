@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from reinforced import counter, sparse
 from reinforced.augmentation import Parameters
@@ -45,7 +44,7 @@ class ShardEpoch:
     parameters: Parameters
     targets: sparse.SparseProbabilities
     reinforcement: Reinforcement
-    originals: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+    originals: frozenset[int] = frozenset()
     """Rows that are given as they are, with their label."""
 
     @property
@@ -60,19 +59,14 @@ class ShardEpoch:
         """
         pixels = self.view(row, self.image(row) if image is None else image)
         targets = self.targets
-        return Sample(
-            pixels, targets.classes[row], targets.probabilities[row], targets.tail[row], int(self._labels[row])
-        )
+        return Sample(pixels, targets.classes[row], targets.probabilities[row], targets.tail[row], self.labels[row])
 
     @functools.cached_property
-    def _labels(self) -> npt.NDArray[np.int64]:
+    def labels(self) -> list[int]:
+        """The labels of the rows, -1 where there is none."""
         if "label" not in self.images.column_names:
-            return np.full(self.images.num_rows, -1)
-        return pc.fill_null(self.images.column("label").cast(pa.int64()), -1).to_numpy()  # type: ignore[no-any-return]
-
-    @functools.cached_property
-    def _original(self) -> frozenset[int]:
-        return frozenset(self.originals.tolist())
+            return [-1] * self.images.num_rows
+        return self.images.column("label").cast(pa.int64()).fill_null(-1).to_pylist()  # type: ignore[no-any-return]
 
     def image(self, row: int) -> Pixels:
         """Decode the image of one row, uint8 (h, w, 3). Raises: RequestError naming shard and key when it is none."""
@@ -83,7 +77,7 @@ class ShardEpoch:
 
     def view(self, row: int, image: Pixels) -> Pixels:
         """Augment the decoded image of one row, and mix it with its partner's view where it has one."""
-        if row in self._original:
+        if row in self.originals:
             return self.reinforcement.augment.plain(image)
         try:
             return self.reinforcement.augment.view(lambda i: image if i == row else self.image(i), self.parameters, row)
@@ -237,7 +231,9 @@ class EpochReader:
                 f"{self.dataset.path}, shard {found.name}: labels from {chosen.min()} to {chosen.max()} are not of "
                 f"the {self.classes} classes that the teachers know: originals must be 0"
             )
-        return replace(found, originals=rows, targets=sparse.with_labels(found.targets, rows, chosen))
+        return replace(
+            found, originals=frozenset(rows.tolist()), targets=sparse.with_labels(found.targets, rows, chosen)
+        )
 
     def _check_columns(self, originals: float) -> None:
         path = self.dataset.path
