@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import IO, Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,7 @@ class Frame(NamedTuple):
         return np.ascontiguousarray(np.rot90(self.picture.to_ndarray(format="rgb24"), self.picture.rotation // 90))
 
 
-def frames(file: IO[bytes], cut_threshold: float) -> Iterator[Frame]:
+def frames(file: IO[bytes], cut_threshold: float) -> Generator[Frame, None, None]:
     """Yield every frame of a file's first video stream; a scene begins where pixels change by more than the threshold.
 
     The change is the mean absolute difference of red, green and blue from the frame before, 0 to 1, at 32 x 32 px.

@@ -18,7 +18,7 @@ RATE, SCENES, SCENE_FRAMES = 10, ((200, 30, 30), (30, 200, 30), (30, 30, 200)), 
 
 
 def record(path: Path, rotation: int = 0, pause: int = 0) -> Path:
-    """Encode three scenes of 1.5 s each, in plain colours that darken to the right, with `pause` frames missing after each."""
+    """Encode three scenes of 1.5 s each, in plain colours, darker to the right, `pause` frames missing after each."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=RATE)
