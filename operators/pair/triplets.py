@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import pyarrow as pa
@@ -81,9 +82,10 @@ class PairTriplets(Global):
             name: [[relation[i] for relation in row] for row in rows]
             for i, name in ((0, "subjects"), (2, "links"), (1, "objects"))
         }
-        names = [[f"{key}\n{s}\n{o}" for s, o, _ in row] for key, row in zip(batch.keys, rows, strict=True)]
-        words = [counter.words(self.seed, "pair.triplets", row, [0], 2 * ATTEMPTS)[:, 0].tolist() for row in names]
-        return made | {"words": words}
+        names = [f"{key}\n{s}\n{o}" for key, row in zip(batch.keys, rows, strict=True) for s, o, _ in row]
+        words = counter.words(self.seed, "pair.triplets", names, [0], 2 * ATTEMPTS)[:, 0].tolist()
+        ends = accumulate(map(len, rows), initial=0)
+        return made | {"words": [words[start:end] for start, end in pairwise(ends)]}
 
     def reduce(self, sketches: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         """Mine all relations at once."""
