@@ -16,9 +16,9 @@ class FilterLicense(Filter):
     """Keeps images under licences of Creative Commons that come with a complete attribution.
 
     The licence is read from a URL of creativecommons.org or from a name such as `CC BY 2.0`; `unknown license` is any
-    other text, `license: by-nc` a family that was not asked for. Attribution needs an author, a title or a page, and the
-    licence's URL (which a name with its version gives too); what is missing is the reason: `no author`,
-    `no title or url`, `no license url`. It believes what the columns say; whether that is true it cannot tell.
+    other text, `license: by-nc` a family that was not asked for. Attribution needs an author, a title or a page, and
+    the licence's URL (a name with its version leads to it); what is missing is the reason: `no author`, `no title or
+    url`, `no license url`. It believes what the columns say.
     """
 
     examples: ClassVar = (

@@ -9,12 +9,14 @@ from typing import Literal, get_args
 Family = Literal["by", "by-sa", "by-nd", "by-nc", "by-nc-sa", "by-nc-nd", "cc0", "public-domain-mark"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
-_HOST = re.compile(
+_URL = re.compile(
     r"(?:https?:)?//(?:www\.)?creativecommons\.org/(licenses|publicdomain)/([a-z-]+)(?:/([\d.]+))?(?:[/?#]|\Z)"
 )
 _NAME = re.compile(
-    r"(?:cc[ -]?)?(by(?:-(?:nc-sa|nc-nd|nc|sa|nd))?|zero|0)(?:[ -]v?(\d\.\d))?(?:[ -](?:international|unported|generic))?"
+    r"(?:cc[ -]?)?(by(?:-(?:nc-sa|nc-nd|nc|sa|nd))?|zero|0)(?:[ -]v?(\d\.\d))?"
+    r"(?:[ -](?:international|unported|generic))?"
 )
+_FAMILY: dict[str, Family] = {family: family for family in FAMILIES if family.startswith("by")}
 _ELEMENTS = {"attribution": "by", "noncommercial": "nc", "sharealike": "sa", "noderivatives": "nd", "noderivs": "nd"}
 _PUBLIC: dict[str, Family] = {"zero": "cc0", "0": "cc0", "mark": "public-domain-mark"}
 
@@ -48,9 +50,9 @@ def parse_license(text: str | None) -> License | None:
     licence is none: what is not understood must not pass for free.
     """
     text = " ".join((text or "").lower().split())
-    if match := _HOST.match(text):
+    if match := _URL.match(text):
         kind, name, version = match.groups()
-        family = _PUBLIC.get(name) if kind == "publicdomain" else next((f for f in FAMILIES[:6] if f == name), None)
+        family = _PUBLIC.get(name) if kind == "publicdomain" else _FAMILY.get(name)
         return None if family is None else License(family, version)
     text = text.removesuffix(" license").removeprefix("creative commons ").removeprefix("cc-").removeprefix("cc ")
     for word, element in _ELEMENTS.items():
@@ -58,6 +60,5 @@ def parse_license(text: str | None) -> License | None:
     text = re.sub(r"(?<=by|nc)[ ](?=nc|sa|nd)", "-", text)
     if match := _NAME.fullmatch(text):
         name, version = match.groups()
-        family = _PUBLIC.get(name) or next(f for f in FAMILIES if f == name)
-        return License(family, version)
+        return License(_PUBLIC.get(name) or _FAMILY[name], version)
     return None
