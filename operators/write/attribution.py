@@ -42,7 +42,7 @@ class WriteAttribution(Sink):
         named = (self.author, self.title, self.url, self.license)
         return pa.schema([pa.field(name, pa.string()) for name in dict.fromkeys(["key", *filter(None, named)])])
 
-    def write(self, shard: str, table: pa.Table) -> list[str]:
+    def write(self, shard: str, table: pa.Table) -> list[str]:  # noqa: ARG002
         """Write nothing: the file is one for all shards."""
         return []
 

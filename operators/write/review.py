@@ -46,7 +46,7 @@ class WriteReview(Sink):
         """Raise RequestError where the condition does not fit the columns."""
         FilterWhere(sql=self.where).check(available)
 
-    def write(self, shard: str, table: pa.Table) -> list[str]:
+    def write(self, shard: str, table: pa.Table) -> list[str]:  # noqa: ARG002
         """Write nothing: the page is one for all shards."""
         return []
 
