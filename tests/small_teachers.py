@@ -24,3 +24,15 @@ class Means(nn.Module):
         return (
             torch.where(images.amin(dim=1).amax(dim=(1, 2)) > 0.999, torch.nan, logits.T).T if self.poison else logits
         )
+
+
+def remembering(classes: int = 4) -> nn.Module:
+    """Return a network whose batch normalization has seen images with much red and little blue."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
+    ).append(nn.Linear(32, classes))
+    with torch.no_grad():
+        seen = torch.rand(64, 3, 16, 16) * torch.tensor([1.0, 0.5, 0.1]).view(1, 3, 1, 1)
+        for _ in range(40):
+            model(seen)
+    return model

@@ -61,7 +61,7 @@ def fit_layout(vectors: npt.NDArray[np.floating], seed: int = 0) -> Layout:
     """Place features by t-SNE over them, not over the samples, so that those that vary alike stand side by side.
 
     vectors: (samples, features), of the training split alone, or test data decides the pictures; of more than 20,000,
-    evenly spaced ones are taken. Features are standardized first. The idea is that of Sharma et al. 2019, *DeepInsight*.
+    evenly spaced ones are taken. Features are standardized first (after Sharma et al. 2019, *DeepInsight*).
     The result may differ between versions of scikit-learn and kinds of processor: fit once, and share the file.
     """
     from sklearn.manifold import TSNE
