@@ -9,25 +9,17 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from reinforced import columns, counter
 from reinforced.errors import RequestError
 from reinforced.operator import ShardSpec, Source
-from reinforced.storage import Storage
 from reinforced.synthesis import Encoding, encode
 from reinforced.weight_files import hash_file
 
+from ._prompts import PromptColumn
+
 Prompt = Annotated[str, Field(min_length=1)]
-
-
-class PromptColumn(BaseModel):
-    """Prompts in a column of a Parquet file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: Annotated[str, Field(min_length=1, description="The file: a local path or fsspec URL.")]
-    column: Annotated[str, Field(description="Column with the prompts.")] = "prompt"
 
 
 class SynthesizeDiffusion(Source):
@@ -40,7 +32,7 @@ class SynthesizeDiffusion(Source):
 
     writes: ClassVar = ("key", "image", "label", "prompt", "diffusion_seed", "checkpoint_sha256")
     alone: ClassVar = True
-    examples: ClassVar = ()
+    examples: ClassVar = ({"pipeline": "models/stable-diffusion", "prompts": ["a photo of a mug"]},)
 
     pipeline: Annotated[str, Field(min_length=1, description="Folder of the pipeline, with model_index.json.")]
     prompts: Annotated[
@@ -107,15 +99,7 @@ class SynthesizeDiffusion(Source):
         return {"image": encode(np.asarray(made.images[0].convert("RGB")), self.encoding)}
 
     def _prompts(self) -> list[str]:
-        if isinstance(self.prompts, list):
-            return self.prompts
-        folder, _, name = self.prompts.path.rpartition("/")
-        try:
-            table = Storage(folder or ".").read_table(name, [self.prompts.column])
-            found: list[str] = table.column(self.prompts.column).drop_null().cast(pa.string()).to_pylist()
-        except (FileNotFoundError, KeyError, pa.ArrowInvalid) as error:
-            raise RequestError(f"{self.name()}: no column '{self.prompts.column}' in '{self.prompts.path}'") from error
-        return found
+        return self.prompts if isinstance(self.prompts, list) else self.prompts.read()
 
     def _checkpoint(self) -> str:
         files = sorted(path for path in Path(self.pipeline).rglob("*") if path.is_file())
@@ -131,7 +115,8 @@ class SynthesizeDiffusion(Source):
 
         kind = torch.bfloat16 if self.half else torch.float32
         options = {"local_files_only": True, "use_safetensors": True}
-        pipeline = diffusers.DiffusionPipeline.from_pretrained(self.pipeline, torch_dtype=kind, **options)
+        build: Any = diffusers.DiffusionPipeline
+        pipeline = build.from_pretrained(self.pipeline, torch_dtype=kind, **options)
         if self.adapter:
             weights = Path(self.adapter)
             pipeline.load_lora_weights(str(weights.parent), weight_name=weights.name, **options)

@@ -60,7 +60,7 @@ class WriteCoco(Sink):
             {"id": n, "image_id": image, **_annotation(one, points[one["label"] + 1])}
             for n, (image, one) in enumerate(objects, start=1)
         ]
-        whole = {"info": {"description": dataset.name}, "licenses": []}
+        whole: dict[str, Any] = {"info": {"description": dataset.name}, "licenses": []}
         whole |= {"images": images, "annotations": annotations, "categories": categories}
         storage.write(FILE, json.dumps(whole).encode())
         storage.remove(PARTS)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from reinforced import counter
 from reinforced.augmentation import Settings
+from reinforced.forward import Floats
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,13 +81,14 @@ def _loss(loaded: Loaded, images: Tensor, target: Tensor, objective: Objective, 
     from torch.nn import functional
 
     distances.clear()
-    loss = functional.cross_entropy(loaded.network(images).float(), target)
+    loss: Tensor = functional.cross_entropy(loaded.network(images).float(), target)
     for layer, distance in enumerate(distances):
         loss = loss + objective.batch_norm * (objective.first_factor if layer == 0 else 1.0) * distance
     across, down = images.diff(dim=3), images.diff(dim=2)
     diagonals = images[..., 1:, 1:] - images[..., :-1, :-1], images[..., 1:, :-1] - images[..., :-1, 1:]
     loss = loss + objective.total_variation * sum(part.norm() for part in (across, down, *diagonals))
-    return loss + objective.l2 * images.norm()
+    total: Tensor = loss + objective.l2 * images.norm()
+    return total
 
 
 @contextmanager
@@ -111,12 +113,13 @@ def _statistics(network: object) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def _noise(seed: int, keys: Sequence[str], shape: tuple[int, int]) -> np.ndarray:
+def _noise(seed: int, keys: Sequence[str], shape: tuple[int, int]) -> Floats:
     """Return normal noise, float32 (n, 3, height, width), by Box and Muller's method."""
     count = 3 * shape[0] * shape[1]
     even = (counter.words(seed, "inversion.noise", keys, [0, 1], count).astype(np.float64) + 0.5) / 2**32
     normal = np.sqrt(-2 * np.log(even[:, 0])) * np.cos(2 * np.pi * even[:, 1])
-    return normal.reshape(-1, 3, *shape).astype(np.float32)
+    noise: Floats = normal.reshape(-1, 3, *shape).astype(np.float32)
+    return noise
 
 
 def _shifts(seed: int, key: str, steps: int, most: Sequence[int]) -> list[tuple[int, int]]:

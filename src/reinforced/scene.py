@@ -22,6 +22,7 @@ from reinforced.stream import Stream
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Owner = npt.NDArray[np.int16]
 ATTEMPTS = 8
 """Places tried for a sprite before it is left out."""
 OPAQUE = 128
@@ -124,7 +125,7 @@ class Scene:
 
         self.ranges, self._stream = ranges, stream
         self.pixels: Pixels = np.asarray(self._jittered(Image.fromarray(background)))
-        self.owner = np.full(background.shape[:2], -1, np.int16)
+        self.owner: Owner = np.full(background.shape[:2], -1, np.int16)
         self._placed: list[_Placed] = []
 
     def put(self, sprite: Sprite, min_visibility: float) -> bool:
@@ -212,8 +213,8 @@ class Scene:
         cosine, sine = (round(f(angle) * 2**24) / 2**24 for f in (math.cos, math.sin))
         width = math.ceil(abs(size[0] * cosine) + abs(size[1] * sine))
         height = math.ceil(abs(size[0] * sine) + abs(size[1] * cosine))
-        back = (cosine, -sine, (size[0] - width * cosine + height * sine) / 2)
-        back += (sine, cosine, (size[1] - width * sine - height * cosine) / 2)
+        corner = (size[0] - width * cosine + height * sine) / 2, (size[1] - width * sine - height * cosine) / 2
+        back = (cosine, -sine, corner[0], sine, cosine, corner[1])
         resized = image.resize(size, Image.Resampling.BICUBIC)
         turned = resized.transform((width, height), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC)
         points = {}
@@ -238,7 +239,7 @@ class Scene:
         inner = slice(top - placed.top, bottom - placed.top), slice(left - placed.left, right - placed.left)
         return (slice(top, bottom), slice(left, right)), inner
 
-    def _covered(self, placed: _Placed) -> npt.NDArray[np.int16]:
+    def _covered(self, placed: _Placed) -> Owner:
         there, here = self._slices(placed)
         owner = self.owner.copy()
         owner[there][placed.mask[here]] = len(self._placed)

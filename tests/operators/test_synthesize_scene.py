@@ -126,11 +126,14 @@ def test_fractals_and_atoms_are_sprites_over_noise() -> None:
         assert all(row["background"].startswith("synthesize.noise ") for row in rows)
 
 
-def test_a_run_is_the_same_in_any_cut_and_its_columns_are_stored(folders: dict[str, Any], tmp_path: Path) -> None:
-    source = {"op": "synthesize.scene", **folders, "scenes": 6, "width_px": 64, "height_px": 48, "shard_rows": 6}
-    for out in ("one", "two"):
-        run({"name": "scenes", "out": str(tmp_path / out), "source": source, "steps": []})
-    assert layer_bytes(tmp_path / "one") == layer_bytes(tmp_path / "two")
+def test_one_worker_and_two_store_the_same_bytes(folders: dict[str, Any], tmp_path: Path) -> None:
+    source = {"op": "synthesize.scene", **folders, "scenes": 6, "width_px": 64, "height_px": 48, "shard_rows": 2}
+    for workers in (1, 2):
+        out = str(tmp_path / str(workers))
+        run({"name": "scenes", "out": out, "source": source, "steps": []}, workers=workers, engine="local")
+    first = layer_bytes(tmp_path / "1")
+    assert len(first) == 3
+    assert first == layer_bytes(tmp_path / "2")
 
 
 def test_a_broken_background_costs_only_its_own_scene(folders: dict[str, Any]) -> None:
