@@ -87,8 +87,8 @@ def _layer(keys: list[str], images: list[bytes], draws: int, augment: Mapping[st
     table = table.add_column(0, "draw", pa.array(np.repeat(np.arange(draws), rows), pa.uint16()))
     table = table.add_column(1, "row", pa.array(np.tile(np.arange(rows), draws), pa.uint32()))
     document = Reinforcement(
-        backends=backends(operator.augment.backend), seed=0, draws=draws, classes=CLASSES, top_k=TOP_K, augment=operator.augment,
-        steps=steps, teachers=(),
+        backends=backends(operator.augment.backend), seed=0, draws=draws, classes=CLASSES, top_k=TOP_K,
+        augment=operator.augment, steps=steps, teachers=(),
     )  # fmt: skip
     table = table.append_column("pixel_crc", _hashes(images, drawn, draws, operator))
     return table.replace_schema_metadata({f"reinforced.{METADATA_KEY}": document.model_dump_json()})

@@ -1,7 +1,7 @@
 """What a script of the reading benchmark does: write the photographs in its own format, or read an epoch of them.
 
-All give batches of BATCH_SIZE random resized crops of SIZE_PX, mirrored or not, as uint8 (n, 3, height, width), from one
-process on one core.
+All give batches of BATCH_SIZE random resized crops of SIZE_PX, mirrored or not, as uint8 (n, 3, height, width), from
+one process on one core.
 """
 
 from __future__ import annotations
