@@ -14,10 +14,9 @@ import pyarrow as pa
 from reinforced import embeddings
 from reinforced.clip import ClipEncoder, OpenClipModel
 from reinforced.dataset import Dataset
-from reinforced.errors import RequestError
-from reinforced.operator import Resources
-from reinforced.operators.embed.clip import EmbedClip
-from reinforced.operators.embed.image import EmbedImage
+from reinforced.errors import RequestError, nearest
+from reinforced.operator import Operator, Resources
+from reinforced.registry import find_operator
 from reinforced.teacher import Teacher
 
 Vector = npt.NDArray[np.float32]
@@ -29,15 +28,12 @@ def nearest_rows(dataset: Dataset, column: str, query: Vector, limit: int) -> li
     All rows are compared, a shard at a time; rows without an embedding are passed over. query: (dimensions,) of unit
     length. Raises: RequestError for a column that is not there, holds no vectors, or others than the query.
     """
+    size = _vectors(dataset, column).list_size
+    if size != len(query):
+        raise RequestError(f"{dataset.path}: '{column}' has {size} dimensions, the query {len(query)}")
     best: list[tuple[str, float]] = []
     for shard in dataset.shards:
         table = dataset.read_shard(shard.name, ["key", column])
-        try:
-            embeddings.check(table.schema.field(column))
-        except ValueError as error:
-            raise RequestError(f"{dataset.path}: {error}") from error
-        if (size := table.schema.field(column).type.list_size) != len(query):
-            raise RequestError(f"{dataset.path}: '{column}' has {size} dimensions, the query {len(query)}")
         table = table.filter(table.column(column).is_valid())
         cosines = embeddings.units(table.column(column)) @ query
         # Every row as good as the last that is taken, so that equal ones are chosen by their keys.
@@ -52,11 +48,11 @@ def nearest_rows(dataset: Dataset, column: str, query: Vector, limit: int) -> li
 def embedding_of(dataset: Dataset, column: str) -> dict[str, Any]:
     """Return what the layer of a column says about the model that made it.
 
-    Raises: RequestError when there is no such column, or its layer says nothing, or not of vectors.
+    Raises: RequestError when there is no such column, it holds no vectors, or its layer says nothing.
     """
-    dataset.read_shard(dataset.shards[0].name, [column]) if dataset.shards else None
-    layer = dataset.column_layers().get(column)
-    said = dataset.metadata(layer).get("embeddings") if layer else None
+    _vectors(dataset, column)
+    layer = dataset.column_layers()[column]
+    said = dataset.metadata(layer).get("embeddings")
     if said is None:
         raise RequestError(
             f"{dataset.path}: layer '{layer}' of column '{column}' does not say which model made it; "
@@ -73,13 +69,13 @@ def clip_query(said: Mapping[str, Any], model: OpenClipModel, *, text: str | Non
     """
     made_by = {Path(file).name: sha256 for file, sha256 in model.hashes().items()}
     wanted = said["clip"]["files"]
-    # The same weights may have another name today, and an architecture's name has no configuration file.
+    # By their contents alone: the files may have other names today.
     if sorted(made_by.values()) != sorted(wanted.values()):
         raise RequestError(_another(model.name, made_by, said["clip"]["name"], wanted))
     if text is not None:
         found: Vector = ClipEncoder(model, 1, Resources()).texts([text])[0]
         return found
-    return _embed(EmbedClip(model=model, batch_size=1), image, "clip_embedding")
+    return _embed(find_operator("embed.clip").model_validate({"model": model, "batch_size": 1}), image, said["column"])
 
 
 def image_query(said: Mapping[str, Any], teacher: Teacher, image: bytes | None) -> Vector:
@@ -91,11 +87,22 @@ def image_query(said: Mapping[str, Any], teacher: Teacher, image: bytes | None) 
     if sha256 != made_by["sha256"]:
         raise RequestError(_another(teacher.name, {"": sha256}, made_by["name"], {"": made_by["sha256"]}))
     chosen = {name: said[name] for name in ("column", "normalize", "store", "compute")}
-    step = EmbedImage(teacher=teacher, batch_size=1, shape=tuple(said["shape"]), **chosen)
+    step = find_operator("embed.image").model_validate(chosen | {"teacher": teacher, "batch_size": 1})
     return _embed(step, image, said["column"])
 
 
-def _embed(step: EmbedClip | EmbedImage, image: bytes | None, column: str) -> Vector:
+def _vectors(dataset: Dataset, column: str) -> pa.FixedSizeListType:
+    if column not in dataset.schema.names:
+        raise RequestError(f"{dataset.path} has no column '{column}'{nearest(column, dataset.schema.names)}")
+    field = dataset.schema.field(column)
+    try:
+        embeddings.check(field)
+    except ValueError as error:
+        raise RequestError(f"{dataset.path}: {error}") from error
+    return field.type
+
+
+def _embed(step: Operator, image: bytes | None, column: str) -> Vector:
     try:
         table = step(pa.table({"key": ["query"], "image": pa.array([image], pa.binary())}))
         return embeddings.units(table.column(column))[0]
