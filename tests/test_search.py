@@ -36,7 +36,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def found(capsys: pytest.CaptureFixture[str], place: Path, *arguments: str, model: str = "clip") -> list[dict[str, Any]]:
+def found(
+    capsys: pytest.CaptureFixture[str], place: Path, *arguments: str, model: str = "clip"
+) -> list[dict[str, Any]]:
     capsys.readouterr()
     assert main(["search", str(place / "out"), "--model", str(place / model), "--json", *arguments]) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]

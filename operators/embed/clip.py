@@ -51,7 +51,9 @@ class EmbedClip(Transform):
     def metadata(self) -> dict[str, str]:
         """Return the document on the model and its files' hashes, by name without folders."""
         files = {Path(file).name: sha256 for file, sha256 in self.model.hashes().items()}
-        return {"embeddings": json.dumps({"column": "clip_embedding", "clip": {"name": self.model.name, "files": files}})}
+        return {
+            "embeddings": json.dumps({"column": "clip_embedding", "clip": {"name": self.model.name, "files": files}})
+        }
 
     def setup(self) -> None:
         """Load the model."""

@@ -15,11 +15,13 @@ def command(
     model: Annotated[
         str,
         typer.Option(
-            help="The model that made the embeddings. Of embed.clip: a folder, or an architecture's name and --weights; "
-            "of embed.image: a YAML file with a teacher, a .pt2 or .onnx file, or a folder."
+            help="The model that made the embeddings. Of embed.clip: a folder, or an architecture's name and --weights."
+            " Of embed.image: a YAML file with a teacher, a .pt2 or .onnx file, or a folder."
         ),
     ],
-    text: Annotated[str | None, typer.Option(help="What to look for, in words; needs embeddings of embed.clip.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="What to look for, in words; needs embeddings of embed.clip.")
+    ] = None,
     image: Annotated[Path | None, typer.Option(help="What to look for, as an image file.")] = None,
     weights: Annotated[str | None, typer.Option(help="The CLIP model's weights, with an architecture's name.")] = None,
     column: Annotated[str, typer.Option(help="Column with the embeddings.")] = "clip_embedding",
