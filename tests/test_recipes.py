@@ -61,6 +61,8 @@ CURATED = {
     "metaclip_balance": {"samples", "sampling"},
     "ssld_select": {"samples", "teacher_labels", "selected_labels"},
     "uncurated": {"samples", "quality", "subsets"},
+    "crawl_urls": {"samples"},
+    "web_to_clip": {"samples", "quality", "perceptual_duplicates", "clip_embeddings", "clip_scores"},
 }
 
 

@@ -137,7 +137,7 @@ def outcomes(out: Path, pipeline: str, prefix: str = "") -> dict[str, tuple[str,
         for row in pq.read_table(path).to_pylist():
             if row["outcome"] != "kept":
                 assert row["key"] not in found, row
-                found[row["key"]] = (prefix + path.parent.name, row["reason"])
+                found[row["key"]] = (prefix + row["step"], row["reason"])
     return found
 
 

@@ -105,7 +105,8 @@ def _vectors(dataset: Dataset, column: str) -> pa.FixedSizeListType:
 def _embed(step: Operator, image: bytes | None, column: str) -> Vector:
     try:
         table = step(pa.table({"key": ["query"], "image": pa.array([image], pa.binary())}))
-        return embeddings.units(table.column(column))[0]
+        found: Vector = embeddings.units(table.column(column))[0]
+        return found
     except RequestError:
         raise
     except ValueError as error:
