@@ -92,7 +92,6 @@ def planted() -> list[Planted]:
         Planted("/cut.jpg", body(truncated), "filter.image", "corrupt: "),
         Planted("/dull.png", body(encoded(dull, "PNG")), "filter.where", "where"),
         Planted("/short.jpg", None, "crawl:filter.alt_text", "min_words", "logo"),
-        Planted("/empty.jpg", None, "crawl:filter.alt_text", "no text", " "),
         Planted("/drawing.svg", None, "crawl:filter.where#2", "where"),
         Planted("/untitled.jpg", None, "never read", text=None),
     ]
