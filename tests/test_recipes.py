@@ -95,3 +95,20 @@ def test_a_recipe_of_curation_plans_once_its_files_are_there(
     for name in ("models/ViT-L-14.safetensors", "teachers/resnext101_32x16d.safetensors"):
         (tmp_path / name).write_bytes(b"weights")
     assert set(plan(recipe).layers) == CURATED[recipe]
+
+
+def test_the_recipes_from_a_crawl_to_pairs_plan_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert set(plan("crawl_urls").layers) == {"samples"}
+    with pytest.raises(RequestError, match=r"data/crawl-urls/samples. does not exist"):
+        plan("web_to_clip")
+    for name in ("data/crawl-urls/samples", "evaluation", "models"):
+        (tmp_path / name).mkdir(parents=True)
+    listed = pa.table({"key": ["a"], "url": ["http://example.com/1.jpg"], "alt_text": ["a red bird"]})
+    pyarrow.parquet.write_table(listed, tmp_path / "data/crawl-urls/samples/00000.parquet")
+    (tmp_path / "evaluation/phash.txt").write_text("00ff00ff00ff00ff test/0\n")
+    (tmp_path / "models/ViT-B-32.safetensors").write_bytes(b"weights")
+    made = plan("web_to_clip", ["variables.evaluation=evaluation/phash.txt"])
+    assert set(made.layers) == {"samples", "quality", "perceptual_duplicates", "clip_embeddings", "clip_scores"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -22,6 +24,7 @@ class EmbedClip(Transform):
     `score.aesthetic`, `dedup.semantic` and `label.cluster` read the column.
     """
 
+    version: ClassVar = 2
     layer: ClassVar = "clip_embeddings"
     reads: ClassVar = ("pixels",)
     alone: ClassVar = True
@@ -44,6 +47,13 @@ class EmbedClip(Transform):
     def ingredients(self) -> dict[str, str]:
         """Return the hashes of the model's files."""
         return self.model.hashes()
+
+    def metadata(self) -> dict[str, str]:
+        """Return the document on the model and its files' hashes, by name without folders."""
+        files = {Path(file).name: sha256 for file, sha256 in self.model.hashes().items()}
+        return {
+            "embeddings": json.dumps({"column": "clip_embedding", "clip": {"name": self.model.name, "files": files}})
+        }
 
     def setup(self) -> None:
         """Load the model."""

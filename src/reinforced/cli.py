@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reinforced import importing, takedown_cli
+from reinforced import importing, search_cli, takedown_cli
 from reinforced.errors import RequestError, RunError
 from reinforced.teachers_cli import teachers_app
 
@@ -31,7 +31,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
 app.add_typer(teachers_app, name="teachers")
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -286,6 +285,7 @@ def export(
 
 app.command("import")(importing.command)
 app.command("takedown")(takedown_cli.command)
+app.command("search")(search_cli.command)
 
 
 def _version(asked: bool) -> None:
