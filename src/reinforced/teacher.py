@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from reinforced.augmentation import Settings
 from reinforced.label_adapters import LabelMap, LabelMetric, parse_adapter
-from reinforced.weight_files import hash_file
+from reinforced.weight_files import hash_files
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -114,10 +113,7 @@ class Teacher(Settings):
 
     def content_hash(self) -> str:
         """Return the SHA-256 of its file; of several, that of their hexadecimal hashes in a row; empty without any."""
-        hashes = [hash_file(file) for file in (*self.files(), *(self.labels.files() if self.labels else ()))]
-        if len(hashes) < 2:
-            return "".join(hashes)
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return hash_files((*self.files(), *(self.labels.files() if self.labels else ())))
 
     def preprocessing(self, own: Preprocessing) -> Preprocessing:
         """Return a configuration's preprocessing with what the settings say in the place of what it says."""
