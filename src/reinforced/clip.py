@@ -126,7 +126,7 @@ class ClipEncoder:
         self._module, self._tokenizer = model.build(self.device)
         self.how = preprocessing(open_clip.get_model_preprocess_cfg(self._module))
         self.loaded = Loaded(lambda images: self._module.encode_image(images, normalize=True), self.how)
-        self.logit_scale = float(self._module.logit_scale.exp())
+        self.logit_scale = float(self._module.logit_scale.detach().exp())
         self._forward = Forward([self.loaded], self.device, batch_size=batch_size, cpus=self._cpus)
 
     def images(self, pictures: Sequence[Pixels]) -> Embeddings:
