@@ -18,7 +18,7 @@ def side_by_side(*teachers: ClipEmbeddings) -> ClipEmbeddings:
 
 
 def softmax(values: np.ndarray) -> np.ndarray:
-    powers = np.exp(values - values.max(axis=1, keepdims=True))
+    powers = np.exp(values.astype(np.float64))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
