@@ -171,4 +171,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
         found = main(sys.argv[1] if len(sys.argv) > 1 else temporary)
     for weight, each in found.items():
-        print(f"weight {weight}: accuracy {100 * np.mean(each):.1f} %, seeds {', '.join(f'{100 * a:.1f}' for a in each)}")
+        print(
+            f"weight {weight}: accuracy {100 * np.mean(each):.1f} %, seeds {', '.join(f'{100 * a:.1f}' for a in each)}"
+        )
