@@ -112,3 +112,24 @@ def test_the_recipes_from_a_crawl_to_pairs_plan_one_after_the_other(
     (tmp_path / "models/ViT-B-32.safetensors").write_bytes(b"weights")
     made = plan("web_to_clip", ["variables.evaluation=evaluation/phash.txt"])
     assert set(made.layers) == {"samples", "quality", "perceptual_duplicates", "clip_embeddings", "clip_scores"}
+
+
+def test_the_recipe_of_reinforced_pairs_plans_once_its_files_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs").mkdir()
+    pairs = {"image": [b""], "caption": ["a red bird"], "captions": [["a bird", "it is red"]]}
+    pyarrow.parquet.write_table(pa.table(pairs), tmp_path / "pairs/0.parquet")
+    with pytest.raises(RequestError, match=r"the file .teachers/clip/.* is not there"):
+        plan("datacomp_dr")
+    (tmp_path / "teachers/clip").mkdir(parents=True)
+    for name in ("openai", "datacomp_xl"):
+        (tmp_path / f"teachers/clip/ViT-L-14.{name}.safetensors").write_bytes(b"weights")
+    made = plan("datacomp_dr")
+    assert set(made.layers) == {"samples", "reinforced_clip", "caption_embeddings"}
+    kinds = [made.layers[layer][1].field(name).type for layer, name in EMBEDDED.items()]
+    assert kinds == [pa.list_(pa.float16(), 2 * 768)] * 2
+
+
+EMBEDDED = {"reinforced_clip": "view_embedding", "caption_embeddings": "caption_embedding"}
