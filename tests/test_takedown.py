@@ -12,6 +12,7 @@ import pytest
 from photos import layer_bytes, make_photos, pipeline
 from test_resume import Crash, crash_after, grouping
 
+from reinforced.cli import main
 from reinforced.dataset import open_dataset
 from reinforced.errors import RequestError
 from reinforced.inspection import find_sample
@@ -270,3 +271,12 @@ def test_wrong_requests_change_nothing(dataset: Path, photos: Path) -> None:
     with pytest.raises(RequestError, match="has not ended"):
         take_down(str(dataset), keys=[some_key(dataset)])
     assert read_tombstones(open_dataset(str(dataset)).storage).listed == ()
+
+
+def test_the_command_says_what_it_removed(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = some_key(dataset)
+    assert main(["takedown", str(dataset), "--key", key, "--reason", "asked"]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(dataset) and "1 rows removed" in said.err
+    assert main(["verify", str(dataset)]) == 0
+    assert main(["takedown", str(dataset)]) == 2
