@@ -40,6 +40,19 @@ def test_a_recipe_plans_once_images_and_weights_are_there(
     assert set(made.layers) == {"samples", "reinforced"}
 
 
+def test_human_free_photos_plan_once_a_table_with_attribution_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    monkeypatch.chdir(tmp_path)
+    table = pa.table({n: ["x"] for n in ("key", "author", "title", "url", "license")} | {"image": [b"x"]})
+    pa.parquet.write_table(table, "photos.parquet")
+    assert set(plan("pass_like", ["source.path=."]).layers) == {"samples", "people"}
+    pa.parquet.write_table(table.drop_columns(["author"]), "photos.parquet")
+    with pytest.raises(RequestError, match=r"filter\.license reads column 'author'"):
+        plan("pass_like", ["source.path=."])
+
+
 @pytest.mark.parametrize("recipe", REINFORCED)
 def test_a_recipe_names_networks_that_there_are(recipe: str) -> None:
     timm = pytest.importorskip("timm")

@@ -31,6 +31,17 @@ def with_partners(draws: pa.Table, homes: npt.NDArray[np.int64]) -> pa.Table:
     return draws.set_column(place, draws.schema.field(place), found)
 
 
+def kept_rows(table: pa.Table, alive: npt.NDArray[np.bool_], draws: int | None) -> pa.Table:
+    """Return a layer's table without some rows of its shard; in a layer of draws the others are numbered anew."""
+    table = table.filter(pa.array(np.tile(alive, draws or 1)))
+    if draws is None:
+        return table
+    row = pa.array(np.tile(np.arange(int(alive.sum())), draws), pa.uint32())
+    place = table.schema.get_field_index("row")
+    table = table.set_column(place, table.schema.field(place), row)
+    return with_partners(table, np.cumsum(alive) - 1) if PARTNER in table.column_names else table
+
+
 def rows_of_draws(samples: int, draws: int) -> int:
     """Return the rows of a row group in a layer of draws: whole draws, few; docs/format.md has the measurements.
 
