@@ -41,8 +41,8 @@ class EmbedClip(Transform):
 
     def outputs(self) -> pa.Schema:
         """Return the column, as long as the model's space."""
-        words = f"Embedding of the image by {self.model.name}, of unit length."
-        return pa.schema([columns.column("clip_embedding", f"float16[{self.model.dimensions()}]", words)])
+        kind = columns.parse_type(f"float16[{self.model.dimensions()}]")
+        return pa.schema([columns.known_column("clip_embedding").with_type(kind)])
 
     def ingredients(self) -> dict[str, str]:
         """Return the hashes of the model's files."""
