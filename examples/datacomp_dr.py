@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ class Student(nn.Module):
         """Embed texts: (n, 32) of unit length."""
         numbers = [[self.words.index(word) for word in text.split()] for text in texts]
         starts = np.cumsum([0, *map(len, numbers[:-1])])
-        return normalize(self.read(torch.tensor(sum(numbers, [])), torch.from_numpy(starts)), dim=1)
+        return normalize(self.read(torch.tensor(list(chain.from_iterable(numbers))), torch.from_numpy(starts)), dim=1)
 
 
 def train_student(path: str, steps: int, weight: float, seed: int) -> Student:

@@ -27,7 +27,7 @@ def teachers(folder: Path) -> list[dict[str, Any]]:
 
 
 def pairs(rows: int) -> pa.Table:
-    """Return digits with their name as the caption and as many synthetic ones as the row's number gives, from 1 to 4."""
+    """Return digits with their label as the caption and from 1 to 4 synthetic ones, as the label gives."""
     source = ReadDigits()
     table = source.read(next(source.shards())).slice(0, rows).select(["key", "image", "label"])
     made = [
