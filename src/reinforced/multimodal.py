@@ -19,9 +19,10 @@ from reinforced import counter
 from reinforced.clip_step import CAPTIONS_KEY, ClipTeachers, text_of_draw
 from reinforced.dataset import Dataset
 from reinforced.draw_layer import as_numpy
-from reinforced.epoch import EpochReader, ShardEpoch
+from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
 from reinforced.images import Pixels
+from reinforced.shard_epoch import ShardEpoch
 
 Embedding = npt.NDArray[np.float16]
 
