@@ -27,11 +27,7 @@ def teachers(folder: Path) -> list[dict[str, Any]]:
 
 
 def pairs(rows: int) -> pa.Table:
-<<<<<<< HEAD
-    """Return digits with their name as the caption and one to four synthetic ones, by the row's number."""
-=======
     """Return digits with their label as the caption and from 1 to 4 synthetic ones, as the label gives."""
->>>>>>> multimodal
     source = ReadDigits()
     table = source.read(next(source.shards())).slice(0, rows).select(["key", "image", "label"])
     made = [
