@@ -248,7 +248,6 @@ def killed_and_resumed(world: World) -> None:
             download(world, place / "killed"),
             env=os.environ | {"PYTHONPATH": ":".join(p for p in sys.path if p)},
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         while driver.poll() is None and sum(server.asked.values()) <= before + 10:
