@@ -85,6 +85,11 @@ class Operator(BaseModel):
     """Options of `pyarrow.parquet.write_table` that suit its layer."""
     alone: ClassVar[bool] = False
     """Whether it runs in a segment of its own: a model's last bits may depend on which rows share its batch."""
+    knobs: ClassVar[frozenset[str]] = frozenset({"resources"})
+    """Parameters that cannot change the result: another value of theirs makes no layer again."""
+    waits: ClassVar[bool] = False
+    """Whether it mostly waits for others, as for a network: it gets all rows of a shard at once, images not decoded,
+    so that it need not wait for the slowest of a few; it must be `alone`."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     """Parameters it runs with offline, on any images: for the docs and the contract test; () if there are none."""
 

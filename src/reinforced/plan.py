@@ -121,7 +121,7 @@ def plan(pipeline: Pipeline | str | Path | Mapping[str, Any], overrides: Sequenc
 
 def identity(operator: Operator) -> str:
     """Return a digest of what decides an operator's result: its name, version, parameters and ingredients."""
-    parameters = operator.model_dump(mode="json", exclude={"resources"})
+    parameters = operator.model_dump(mode="json", exclude=set(operator.knobs))
     return digest([FORMAT, operator.name(), operator.version, parameters, operator.ingredients()])
 
 
