@@ -118,6 +118,7 @@ class _Client:
         self.failed_in_a_row = 0
         self.not_before = 0.0
         self.stopped: RunError | None = None
+        self.unstored: list[tuple[bytes, Answer, float]] = []
 
     def ask(self, questions: Sequence[Question]) -> list[Answer | Text]:
         """Take what is stored, and send the rest; equal questions are sent once."""
@@ -144,6 +145,8 @@ class _Client:
             waiting = iter(questions.items())
             count = min(self.requests.concurrency, len(questions))
             await asyncio.gather(*(self._work(session, waiting, found) for _ in range(count)))
+        if self.unstored:
+            self._store()
         if self.stopped:
             raise self.stopped
         return found
@@ -191,10 +194,16 @@ class _Client:
     def _keep(self, identity: bytes, answer: Answer, guessed_tokens: float) -> None:
         self.failed_in_a_row = 0
         usd = self.requests.price(answer.input_tokens, answer.output_tokens)
-        self.store.keep(self.account, [(identity, answer, usd)])
+        if not self.unstored:  # what else has arrived by now is stored along: a transaction costs more than a row
+            asyncio.get_running_loop().call_soon(self._store)
+        self.unstored.append((identity, answer, usd))
         if limit := self.requests.tokens_per_minute:
             used = answer.input_tokens + answer.output_tokens
             self.store.next_turn(f"{self.line}/tokens", used - guessed_tokens, limit)
+
+    def _store(self) -> None:
+        self.store.keep(self.account, self.unstored)
+        self.unstored = []
 
     async def _wait_for_turn(self, identity: bytes, input_tokens: float, tokens: float) -> None:
         """Wait until the budget, the limits and a server that asked for a pause allow the next request."""
