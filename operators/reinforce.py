@@ -16,7 +16,7 @@ from reinforced.label_column import checked_labels
 from reinforced.operator import Columns, Transform
 from reinforced.reinforcement import METADATA_KEY, PARQUET, Reinforcement
 from reinforced.teachers import ON_LABEL, AnyTeacher, Combination, Ensemble
-from reinforced.views import Views, arrow_column
+from reinforced.views import Views, said
 
 _LAST_DRAW = 65_535
 
@@ -140,11 +140,3 @@ class Reinforce(Transform):
 
     def __getstate__(self) -> dict[Any, Any]:
         return super().__getstate__() | {"__pydantic_private__": {"_loaded": None}}
-
-
-def said(classes: sparse.Classes, shares: sparse.Shares, draws: int) -> Columns:
-    """Return the columns that hold what the teachers said of some images' draws, image by image; both (rows, top_k)."""
-    tables, places = sparse.tabulate(classes.reshape(-1, draws, classes.shape[1]))
-    table = pa.array([t if draw == 0 else None for t in tables for draw in range(draws)], pa.list_(pa.uint16()))
-    places = places.reshape(shares.shape)
-    return {"class_table": table, "class_places": arrow_column(places), "shares": arrow_column(shares)}

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,10 @@ from pydantic import Field
 
 from reinforced.batch import Batch
 from reinforced.columns import column
-from reinforced.operator import Columns, Filter, Transform, Verdicts
+from reinforced.operator import Columns, Filter, Global, Transform, Verdicts
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 class Slow(Transform):
@@ -115,3 +118,45 @@ class NoWeights(Transform):
 
     def transform(self, batch: Batch) -> Columns:
         return {"none": [True] * len(batch)}
+
+
+GROUP = (column("group", "string", "Smallest key of the group."), column("group_rows", "int64", "Rows in the group."))
+
+
+class Groups(Global):
+    """Groups the files by their size and drops all but the first of each group; says group and place in a layer."""
+
+    layer: ClassVar[str] = "groups"
+    reads: ClassVar[tuple[str | pa.Field, ...]] = ("image",)
+    writes: ClassVar[tuple[str | pa.Field, ...]] = GROUP
+
+    groups: Annotated[int, Field(description="Number of groups.")] = 50
+
+    def sketch_schema(self) -> pa.Schema:
+        return pa.schema([column("number", "int64", "The group.")])
+
+    def sketch(self, batch: Batch) -> Columns:
+        return {"number": [len(data) % self.groups for data in batch.values("image")]}
+
+    def reduce(self, sketches: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+        return sketches.query(
+            "sketches",
+            """
+            SELECT shard, row, CASE WHEN key <> "group" THEN 'in group: ' || "group" END AS reason,
+                NULL::DOUBLE AS score, "group", group_rows
+            FROM (SELECT *, min(key) OVER (PARTITION BY number) AS "group",
+                count(*) OVER (PARTITION BY number) AS group_rows FROM sketches)
+            """,
+        )
+
+
+class ReadsGroups(Transform):
+    """Adds a number from what a global step said of a row."""
+
+    layer: ClassVar[str] = "grouped"
+    reads: ClassVar[tuple[str | pa.Field, ...]] = GROUP
+    writes: ClassVar[tuple[str | pa.Field, ...]] = (column("grouped", "int64", "Length of the group's key and rows."),)
+
+    def transform(self, batch: Batch) -> Columns:
+        pairs = zip(batch.values("group"), batch.values("group_rows"), strict=True)
+        return {"grouped": [1000 * len(key) + rows for key, rows in pairs]}

@@ -79,7 +79,7 @@ def test_the_wheel_has_every_file_of_the_package_and_nothing_outside_it(wheel: P
         (folder.relative_to(package.parent) / path.relative_to(folder)).as_posix()
         for folder in folders
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
+        if path.is_file() and "__pycache__" not in path.parts
     }
     assert inside == files
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import reinforced
 from reinforced.errors import RequestError
-from reinforced.plan import fits, plan
+from reinforced.flow import fits
+from reinforced.plan import plan
 
 DIGITS = {"op": "read.digits"}
 

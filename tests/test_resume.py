@@ -54,14 +54,25 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def variant(photos: Path, out: Path, side: int, factor: int, by: str, one_in: int, draws: int, steps: int) -> Any:
-    """Return the pipeline with these parameters and the steps whose bit is set."""
+def grouping(photos: Path, out: Path) -> dict[str, Any]:
+    """Return the pipeline with a global step that writes a layer, and a step that reads it."""
     spec = pipeline(photos, out)
+    groups, reads = {"op": "engine_operators.Groups"}, {"op": "engine_operators.ReadsGroups"}
+    return spec | {"steps": [*spec["steps"][:4], groups, reads, *spec["steps"][4:]]}
+
+
+def variant(
+    photos: Path, out: Path, side: int, factor: int, by: str, groups: int, one_in: int, draws: int, steps: int
+) -> Any:
+    """Return the pipeline with these parameters and the steps whose bit is set."""
+    spec = grouping(photos, out)
     parameters: list[dict[str, Any]] = [
         {"min_side_px": side},
         {"factor": factor},
         {},
         {"by": by},
+        {"groups": groups},
+        {},
         {"one_in": one_in},
         {"draws": draws},
     ]
@@ -73,9 +84,10 @@ VARIANTS = st.tuples(
     st.sampled_from([8, 49]),
     st.sampled_from([1, 2]),
     st.sampled_from(["bytes", "pixels"]),
+    st.sampled_from([7, 50, 10**9]),
     st.sampled_from([2, 7, 10**9]),
     st.sampled_from([1, 3]),
-    st.sampled_from([0b111111, 0b111101, 0b110111, 0b101111, 0b011111, 0b111011]),
+    st.sampled_from([0xFF, 0b11111101, 0b11110111, 0b10111111, 0b01111111, 0b11111011, 0b11001111, 0b11011111]),
 )
 
 
@@ -97,17 +109,17 @@ def test_after_any_history_of_changes_and_crashes_a_run_ends_in_the_bytes_of_one
 
 
 def test_a_crash_at_every_single_change_to_the_disk_is_mended_by_the_next_run(photos: Path, tmp_path: Path) -> None:
-    run(pipeline(photos, tmp_path / "fresh"), workers=1)
+    run(grouping(photos, tmp_path / "fresh"), workers=1)
     expected = layer_bytes(tmp_path / "fresh")
     for changes in range(1, 200):
         out = tmp_path / "out"
         with crash_after(changes):
             try:
-                run(pipeline(photos, out), workers=1)
+                run(grouping(photos, out), workers=1)
                 break
             except Crash:
                 pass
-        run(pipeline(photos, out), workers=1)
+        run(grouping(photos, out), workers=1)
         assert layer_bytes(out) == expected, f"after a crash at change {changes}"
         shutil.rmtree(out)
     assert 15 < changes < 199, "the run has fewer changes than this"

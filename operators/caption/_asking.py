@@ -28,7 +28,7 @@ class Asking(Transform):
     writes: ClassVar[tuple[str | pa.Field, ...]] = tuple(f"caption{part}" for part in PARTS)
     alone: ClassVar[bool] = True
     waits: ClassVar[bool] = True
-    knobs: ClassVar[frozenset[str]] = frozenset({"resources", "requests"})
+    tuning: ClassVar[tuple[str, ...]] = ("requests",)
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     model: Annotated[AnyModel, Field(description="The model: an `endpoint` and a `name` there, or `transformers`.")]
@@ -59,7 +59,7 @@ class Asking(Transform):
 
     def setup(self) -> None:
         """Get the model ready."""
-        parameters = self.model_dump(mode="json", exclude={*self.knobs, "seed", "into"})
+        parameters = self.model_dump(mode="json", exclude={*self.tuning, "resources", "seed", "into"})
         use = Use(self.requests, digest(parameters), self.seed, self.resources.gpus)
         self._speaker = self.model.open(use)
 

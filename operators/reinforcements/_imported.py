@@ -19,8 +19,9 @@ from reinforced.errors import RequestError
 from reinforced.images import orientation
 from reinforced.operator import Columns, Transform
 from reinforced.reinforcement import METADATA_KEY, Origin, Reinforcement, backends
+from reinforced.views import said
 
-from ..reinforce import Reinforce, said
+from ..reinforce import Reinforce
 
 Values = dict[str, npt.NDArray[Any]]
 Size = tuple[int, int]

@@ -73,14 +73,14 @@ class Augment(Settings):
         """Width and height in pixels of every augmented image."""
         return self.size_px if isinstance(self.size_px, tuple) else (self.size_px, self.size_px)
 
-    @property
+    @functools.cached_property
     def augmentations(self) -> dict[str, Augmentation]:
         """The configured augmentations by name."""
         return {
             name: value for name in type(self).model_fields if isinstance(value := getattr(self, name), Augmentation)
         }
 
-    @property
+    @functools.cached_property
     def mixing(self) -> list[Mixing]:
         """The configured augmentations that need a partner, in order."""
         return [part for part in self.augmentations.values() if isinstance(part, Mixing)]

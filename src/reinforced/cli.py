@@ -94,10 +94,13 @@ def run(
     engine: Annotated[Literal["local", "ray"], typer.Option(help="This machine's cores, or Ray.")] = "local",
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; default: Ray on this machine.")] = None,
     workers: Annotated[int | None, typer.Option(help="Most workers at once; default: as many as fit.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what the source could not read for a passing reason.")
+    ] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Progress as plain lines, also on a terminal.")] = False,
 ) -> None:
     """Run a pipeline, or go on with an interrupted one. The last line printed is the dataset's path."""
-    execute(pipeline, settings or [], engine, address, workers, plain)
+    execute(pipeline, settings or [], engine, address, workers, plain, retry_failed)
 
 
 def execute(
@@ -107,6 +110,7 @@ def execute(
     address: str | None = None,
     workers: int | None = None,
     plain: bool = False,
+    retry_failed: bool = False,
 ) -> None:
     """Run a pipeline, show how far it is, and at the end what it made."""
     from reinforced.plan import plan as make_plan
@@ -115,7 +119,9 @@ def execute(
 
     made = make_plan(pipeline, settings)
     with make_progress([step.name for step in [made.source, *made.steps]], plain) as progress:
-        result = run_plan(made, engine=engine, workers=workers, address=address, listener=progress)
+        result = run_plan(
+            made, engine=engine, workers=workers, address=address, retry_failed=retry_failed, listener=progress
+        )
     _summarize(result)
 
 

@@ -111,21 +111,22 @@ class Dataset:
         self._layer(layer)
         return self.storage.read_table(f"{layer}/{shard}.parquet", columns)
 
-    def read_draw(self, layer: str, shard: Shard, draw: int, columns: Sequence[str]) -> pa.Table:
-        """Read one draw of a layer of draws, rows that were dropped included, and not much more of the file.
+    def read_draws(self, layer: str, shard: Shard, parts: Sequence[tuple[int, Sequence[str]]]) -> list[pa.Table]:
+        """Read columns of some draws of a layer, rows that were dropped included, and not much more of the file.
 
-        Raises: RequestError if the layer does not have every draw of every row.
+        parts: draw (from 0 in this layer) and columns of each. Raises: RequestError if the layer does not have every
+        draw of every row.
         """
         self._layer(layer)
         draws: int = self.description["layers"][layer]["draws"]
-        wanted = range(draw * shard.rows, (draw + 1) * shard.rows)
-        table, found = self.storage.read_rows(f"{layer}/{shard.name}.parquet", wanted, columns)
+        wanted = [(range(draw * shard.rows, (draw + 1) * shard.rows), columns) for draw, columns in parts]
+        tables, found = self.storage.read_rows(f"{layer}/{shard.name}.parquet", wanted)
         if found != shard.rows * draws:
             raise RequestError(
                 f"{self.path}, layer '{layer}', shard {shard.name}: {found} rows for {shard.rows} images x {draws} "
                 "draws; the layer is not complete, run the pipeline again"
             )
-        return table
+        return tables
 
     def kept(self, shard: str) -> pa.BooleanArray | None:
         """Return which rows of a shard were kept; None where all were."""

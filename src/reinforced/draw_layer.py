@@ -30,18 +30,25 @@ class DrawLayer:
         self.reinforcement = Reinforcement.parse(dataset.metadata(name), self.where)
         self.reinforcement.check_backends(self.where)
         self.mixes = bool(self.reinforcement.augment.mixing)
+        self._parameters = self.reinforcement.augment.outputs().names
         for shard, rows in enumerate(kept):
             if self.mixes and rows is not None and rows.false_count:
                 for draw in range(self.reinforcement.draws):
-                    self._partners(shard, _numpy(self.table(shard, draw, [PARTNER]).column(PARTNER), self.where))
+                    self._partners(
+                        shard, _numpy(self.tables(shard, [(draw, [PARTNER])])[0].column(PARTNER), self.where)
+                    )
 
     def read(self, shard: int, draw: int) -> tuple[Parameters, sparse.SparseProbabilities]:
         """Return one draw (from 0 in this layer) of a shard's kept rows; `mix_row` counts among the kept.
 
         Without teachers no classes are listed, and the tail is 1. Raises: RequestError for a row without reinforcement.
         """
-        said = ["class_places", "shares"] if self.reinforcement.classes else []
-        made = self.table(shard, draw, [*self.reinforcement.augment.outputs().names, *said])
+        said = bool(self.reinforcement.classes)
+        parts = [
+            (draw, [*self._parameters, *(("class_places", "shares") if said else ())]),
+            (0, ["class_table"] if said else []),
+        ]
+        made, tables = self.tables(shard, parts)
         where = f"{self.where}, shard {self.dataset.shards[shard].name}"
         parameters = {name: _numpy(made.column(name), where) for name in made.column_names}
         if self.mixes:
@@ -51,13 +58,13 @@ class DrawLayer:
             empty = np.zeros((count, 0), np.uint16)
             return parameters, sparse.SparseProbabilities(empty, empty.astype(np.float32), np.ones(count, np.float32))
         places, shares = parameters.pop("class_places"), parameters.pop("shares")
-        tables = self.table(shard, 0, ["class_table"]).column("class_table")
-        return parameters, sparse.decode(_looked_up(tables, places, where), shares, self.reinforcement.steps)
+        classes = _looked_up(tables.column("class_table"), places, where)
+        return parameters, sparse.decode(classes, shares, self.reinforcement.steps)
 
-    def table(self, shard: int, draw: int, columns: Sequence[str]) -> pa.Table:
-        """Read columns of one draw of a shard's kept rows."""
-        made = self.dataset.read_draw(self.name, self.dataset.shards[shard], draw, columns)
-        return made if self.kept[shard] is None else made.filter(self.kept[shard])
+    def tables(self, shard: int, parts: Sequence[tuple[int, Sequence[str]]]) -> list[pa.Table]:
+        """Read columns of some draws of a shard's kept rows; parts: draw and columns of each."""
+        made, kept = self.dataset.read_draws(self.name, self.dataset.shards[shard], parts), self.kept[shard]
+        return made if kept is None else [table.filter(kept) for table in made]
 
     def _mask(self, shard: int) -> npt.NDArray[np.bool_]:
         kept, rows = self.kept[shard], self.dataset.shards[shard].rows
@@ -84,7 +91,7 @@ def _looked_up(tables: pa.ChunkedArray, places: npt.NDArray[Any], where: str) ->
     """Return the classes that stand at these places (rows, k) of the tables, one of each row."""
     if tables.null_count:
         raise RequestError(f"{where}: {tables.null_count} images that were kept have no classes; run it again")
-    lists = pa.concat_arrays([chunk.filter(chunk.is_valid()) for chunk in tables.chunks] or [pa.array([], tables.type)])
+    lists = tables.combine_chunks()
     values, offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
     if len(places) and (places.max(axis=1) >= np.diff(offsets)).any():
         raise RequestError(f"{where}: a place is beyond its image's class_table: the layer is damaged")

@@ -7,8 +7,9 @@ window; both depend on (seed, epoch) alone.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class ShardEpoch:
     parameters: Parameters
     targets: sparse.SparseProbabilities
     reinforcement: Reinforcement
-    originals: Positions = field(default_factory=lambda: np.zeros(0, np.int64))
+    originals: frozenset[int] = frozenset()
     """Rows that are given as they are, with their label."""
 
     @property
@@ -57,11 +58,15 @@ class ShardEpoch:
         Raises: RequestError naming shard and key when the image is not what it was.
         """
         pixels = self.view(row, self.image(row) if image is None else image)
-        label = self.images.column("label")[row].as_py() if "label" in self.images.column_names else None
         targets = self.targets
-        return Sample(
-            pixels, targets.classes[row], targets.probabilities[row], targets.tail[row], -1 if label is None else label
-        )
+        return Sample(pixels, targets.classes[row], targets.probabilities[row], targets.tail[row], self.labels[row])
+
+    @functools.cached_property
+    def labels(self) -> list[int]:
+        """The labels of the rows, -1 where there is none."""
+        if "label" not in self.images.column_names:
+            return [-1] * self.images.num_rows
+        return self.images.column("label").fill_null(-1).to_pylist()  # type: ignore[no-any-return]
 
     def image(self, row: int) -> Pixels:
         """Decode the image of one row, uint8 (h, w, 3). Raises: RequestError naming shard and key when it is none."""
@@ -226,7 +231,9 @@ class EpochReader:
                 f"{self.dataset.path}, shard {found.name}: labels from {chosen.min()} to {chosen.max()} are not of "
                 f"the {self.classes} classes that the teachers know: originals must be 0"
             )
-        return replace(found, originals=rows, targets=sparse.with_labels(found.targets, rows, chosen))
+        return replace(
+            found, originals=frozenset(rows.tolist()), targets=sparse.with_labels(found.targets, rows, chosen)
+        )
 
     def _check_columns(self, originals: float) -> None:
         path = self.dataset.path
@@ -245,7 +252,7 @@ class EpochReader:
             return
         images, checked = self.images(shard), 0
         for draw in range(layer.reinforcement.draws):
-            hashes = layer.table(shard, draw, ["row", "pixel_crc"])
+            hashes = layer.tables(shard, [(draw, ["row", "pixel_crc"])])[0]
             found = np.flatnonzero(hashes.column("pixel_crc").is_valid())[: _CHECKED - checked]
             checked += len(found)
             epoch = self.take(shard, images, before + draw) if len(found) else None

@@ -105,17 +105,33 @@ def decode(data: bytes) -> Pixels:
     decodes JPEGs, faster); a JPEG whose compressed data is damaged is an error here, where Pillow returns smears.
     Raises: ImageError with the reason.
     """
-    if data[:3] != _JPEG:
-        return _decode_with_pillow(data)
+    return _decode_jpeg(data, "RGB", 0) if data[:3] == _JPEG else _decode_with_pillow(data)
+
+
+def decode_luma(data: bytes, min_side_px: int) -> Pixels:
+    """Decode an encoded image to its upright luma (ITU-R BT.601), for what looks at coarse structure only.
+
+    A JPEG is decoded at the smallest of libjpeg's scales that leaves both sides at least `min_side_px`, which is much
+    faster; other formats, and smaller images, in full. Returns: uint8 of shape (height, width).
+    Raises: ImageError with the reason.
+    """
+    pixels = _decode_jpeg(data, "GRAY", min_side_px) if data[:3] == _JPEG else _decode_with_pillow(data)
+    if pixels.shape[2] == 1:
+        return pixels[..., 0]
+    luma: Pixels = (pixels @ np.array([19595, 38470, 7471]) + (1 << 15) >> 16).astype(np.uint8)
+    return luma
+
+
+def _decode_jpeg(data: bytes, colorspace: str, min_side_px: int) -> Pixels:
     header = data[: data.find(b"\xff\xda")]
     # Only a progressive JPEG has many scans, and one of a few kilobytes can have thousands.
     if (b"\xff\xc2" in header or b"\xff\xca" in header) and data.count(b"\xff\xda") > MAX_SCANS:
         raise ImageError(f"more than {MAX_SCANS} scans")
     try:
-        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-        if width * height > MAX_PIXELS or colorspace not in ("YCbCr", "Gray"):
+        height, width, encoded, _ = simplejpeg.decode_jpeg_header(data)
+        if width * height > MAX_PIXELS or encoded not in ("YCbCr", "Gray"):
             return _decode_with_pillow(data)
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")
+        pixels: Pixels = simplejpeg.decode_jpeg(data, colorspace, min_height=min_side_px, min_width=min_side_px)
     except ValueError as error:
         if _DAMAGE.search(str(error)):
             raise ImageError(f"cannot be decoded: {error}") from error
@@ -182,6 +198,11 @@ def _orientation(data: bytes, image) -> int:  # type: ignore[no-untyped-def]
         return int(image.getexif().get(0x0112, 1))
     except Exception:  # a broken EXIF block says nothing about the orientation
         return 1
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Return whether a file that begins so may be an image in an allowed format."""
+    return head.startswith(tuple(_SIGNATURES)) and (head[:4] != b"RIFF" or head[8:12] in (b"WEBP", b""))
 
 
 def _check_size(width: int, height: int) -> None:

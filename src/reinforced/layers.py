@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -29,6 +31,15 @@ def with_partners(draws: pa.Table, homes: npt.NDArray[np.int64]) -> pa.Table:
     return draws.set_column(place, draws.schema.field(place), found)
 
 
+def rows_of_draws(samples: int, draws: int) -> int:
+    """Return the rows of a row group in a layer of draws: whole draws, few; docs/format.md has the measurements.
+
+    A reader of one draw decodes its row group and parses a footer that grows with the number of row groups: of many
+    draws, more go into one.
+    """
+    return max(1, samples) * max(1, 4 * ROWS_PER_GROUP // max(1, samples), math.isqrt(draws) // 2)
+
+
 def describe(layer: str, operator: Operator) -> dict[str, str]:
     """Return a layer's Parquet metadata: what a reader must know, as the operator says once it is set up."""
     said = {f"reinforced.{name}": value for name, value in operator.metadata().items()}
@@ -40,7 +51,6 @@ def write_layer(plan: Plan, layer: str, path: str, table: pa.Table) -> Written:
     operator = plan.writer(layer).operator
     group = ROWS_PER_GROUP
     if draws := draws_of(plan, layer):
-        samples = max(1, table.num_rows // draws)
-        group = samples * max(1, 4 * ROWS_PER_GROUP // samples)  # whole draws: docs/format.md has the measurements
+        group = rows_of_draws(table.num_rows // draws, draws)
     options = {"row_group_size": group} | operator.parquet
     return Storage(plan.out).write_table(path, table, **options)

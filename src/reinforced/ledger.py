@@ -11,7 +11,7 @@ from reinforced.record import StepCounts
 
 KEPT, DROPPED, FAILED = "kept", "dropped", "failed"
 
-SCHEMA = columns.resolve(("key", "outcome", "step", "reason", "score", "parent_step", "made"))
+SCHEMA = columns.resolve(("key", "outcome", "step", "reason", "score", "parent_step", "made", "picture"))
 
 
 class LedgerPiece:
@@ -21,6 +21,7 @@ class LedgerPiece:
         self.keys: list[str] = []
         self.removed: dict[int, tuple[str, str, str, float | None]] = {}
         self.counts: dict[str, StepCounts] = {}
+        self._pictures: dict[int, bytes] = {}
         self._parent_step: dict[int, str] = {}
         self._made: dict[int, int] = {}
 
@@ -38,6 +39,10 @@ class LedgerPiece:
         counts = self.counts.setdefault(step, StepCounts())
         counts.rows_in += rows_in
         counts.kept += rows_in
+
+    def show(self, row: int, picture: bytes) -> None:
+        """Keep a small JPEG that shows why a row was removed."""
+        self._pictures[row] = picture
 
     def remove(self, row: int, outcome: str, step: str, reason: str, score: float | None = None) -> None:
         """Take a row out at a step that it had come to."""
@@ -71,5 +76,6 @@ class LedgerPiece:
             "score": [fate[3] for fate in fates],
             "parent_step": [self._parent_step.get(row) for row in range(len(self.keys))],
             "made": [self._made.get(row) for row in range(len(self.keys))],
+            "picture": [self._pictures.get(row) for row in range(len(self.keys))],
         }
         return pa.table(data, schema=SCHEMA)

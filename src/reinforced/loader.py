@@ -20,11 +20,13 @@ from reinforced import sparse
 from reinforced.dataset import Dataset
 from reinforced.epoch import EpochReader, ShardEpoch
 from reinforced.errors import RequestError
+from reinforced.fractal_dataset import FractalDataset
 from reinforced.loss import SoftTargetKLLoss, SparseTarget
 from reinforced.own_images import By
 from reinforced.sample import Sample
 
 __all__ = [
+    "FractalDataset",
     "Item",
     "Normalize",
     "ReinforcedDataset",

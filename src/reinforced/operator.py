@@ -6,17 +6,18 @@ fields are its parameters), it pickles without its models, and it is callable on
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from reinforced import columns
 from reinforced.batch import Batch
+from reinforced.before import Before
+from reinforced.resources import Resources as Resources
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,46 +26,6 @@ if TYPE_CHECKING:
 
 Columns = Mapping[str, pa.Array | Sequence[Any]]
 ShardSpec = dict[str, Any]
-
-
-class Resources(BaseModel):
-    """What one worker of a step needs, and how many of them there may be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    cpus: Annotated[float, Field(gt=0, description="CPU cores of one worker; also its number of compute threads.")] = 1
-    gpus: Annotated[float, Field(ge=0, description="GPUs of one worker; a fraction shares one.")] = 0
-    memory: Annotated[str | None, Field(description="Memory of one worker, such as 4GiB; Ray places it by that.")] = (
-        None
-    )
-    workers: Annotated[
-        tuple[int, int] | int | None,
-        Field(description="Number of workers, or [least, most] for a pool that grows; default: as many as fit."),
-    ] = None
-
-    @field_validator("memory")
-    @classmethod
-    def _check_memory(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"\d+(\.\d+)?\s*(MiB|GiB|TiB|MB|GB|TB)", value):
-            raise ValueError(f"'{value}' is no amount of memory; write a number and a unit, such as 4GiB")
-        return value
-
-    @field_validator("workers")
-    @classmethod
-    def _check_workers(cls, value: tuple[int, int] | int | None) -> tuple[int, int] | int | None:
-        least, most = value if isinstance(value, tuple) else (value or 1, value or 1)
-        if not 1 <= least <= most:
-            raise ValueError(f"workers [{least}, {most}] must be at least 1 and in rising order")
-        return value
-
-    @property
-    def memory_bytes(self) -> int | None:
-        """The memory in bytes."""
-        if self.memory is None:
-            return None
-        number, unit = re.fullmatch(r"([\d.]+)\s*(\w+)", self.memory).groups()  # type: ignore[union-attr]
-        base = 1024 if "i" in unit else 1000
-        return int(float(number) * base ** {"M": 2, "G": 3, "T": 4}[unit[0]])
 
 
 class Operator(BaseModel):
@@ -83,10 +44,10 @@ class Operator(BaseModel):
     """Columns it adds."""
     parquet: ClassVar[dict[str, Any]] = {}
     """Options of `pyarrow.parquet.write_table` that suit its layer."""
+    tuning: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that decide how fast and how patiently, not what: to change them makes no layer again."""
     alone: ClassVar[bool] = False
     """Whether it runs in a segment of its own: a model's last bits may depend on which rows share its batch."""
-    knobs: ClassVar[frozenset[str]] = frozenset({"resources"})
-    """Parameters that cannot change the result: another value of theirs makes no layer again."""
     waits: ClassVar[bool] = False
     """Whether it mostly waits for others, as for a network: it gets all rows of a shard at once, images not decoded,
     so that it need not wait for the slowest of a few; it must be `alone`."""
@@ -151,6 +112,8 @@ class Verdicts:
 
     reasons: Sequence[str | None]
     scores: Sequence[float | None] | None = None
+    pictures: Sequence[bytes | None] | None = None
+    """Small JPEGs that show why, kept in the ledger and shown in the report."""
 
 
 class Source(Operator):
@@ -158,6 +121,9 @@ class Source(Operator):
 
     kind: ClassVar[str] = "source"
     layer: ClassVar[str] = "samples"
+    transient: ClassVar[frozenset[str]] = frozenset()
+    """Kinds of reasons (what is before the colon) for which another try may succeed. A source that has some is read
+    with `resume`, and `--retry-failed` has it try those rows again."""
 
     @abstractmethod
     def columns(self) -> pa.Schema:
@@ -171,6 +137,10 @@ class Source(Operator):
     @abstractmethod
     def read(self, shard: ShardSpec) -> pa.Table:
         """Read a shard's rows; a string column `_error` holds the reason for rows that could not be read."""
+
+    def resume(self, shard: ShardSpec, before: Before) -> pa.Table:  # noqa: ARG002
+        """Read a shard as `read` does, taking from what is there already."""
+        return self.read(shard)
 
     def rows_of(self, shard: ShardSpec) -> int | None:
         """Return how many rows a shard has, by its description's `rows` or `start` and `stop`; None where unsaid."""
@@ -245,9 +215,14 @@ class Generator(Operator):
 
 
 class Global(Operator):
-    """Decides over all rows of the dataset at once: a narrow sketch per row, then one reduction over all of them."""
+    """Decides over all rows of the dataset at once: a narrow sketch per row, then one reduction over all of them.
+
+    With a `layer` it also adds the columns it `writes` to every row, those that it drops included.
+    """
 
     kind: ClassVar[str] = "global"
+
+    into: Annotated[str | None, Field(description="Layer to write instead of the operator's own.")] = None
 
     @abstractmethod
     def sketch(self, batch: Batch) -> Columns:
@@ -259,22 +234,29 @@ class Global(Operator):
 
     @abstractmethod
     def reduce(self, sketches: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
-        """Return (shard, row, reason, score) of the rows to drop, from all sketches.
+        """Return (shard, row, reason, score) of the rows to drop, from all sketches, and the columns of its layer.
 
-        `sketches` has shard (string), row (int64, within the shard's samples), key and the sketch's own columns.
+        `sketches` has shard (string), row (int64, within the shard's samples), key and the sketch's own columns; its
+        order means nothing. Rows that are not returned are kept, with nulls in the layer; so are those without a
+        reason, with what the columns say. What SQL cannot say may be worked out from arrays: see `duplicates.py`.
         """
 
     def apply(self, batch: Batch) -> Batch:
-        """Decide over this batch alone and return the rows that are kept."""
+        """Decide over this batch alone and return the rows that are kept, with the columns of its layer."""
         import duckdb
 
         table = pa.table({"shard": ["0"] * len(batch), "row": range(len(batch)), "key": batch.keys})
         for name, values in self.sketch(batch).items():
             table = table.append_column(name, pa.array(values, self.sketch_schema().field(name).type))
         with duckdb.connect() as connection:
-            dropped = self.reduce(connection.from_arrow(table)).fetchall()
-        gone = {row for _, row, *_ in dropped}
-        return batch.take([i for i in range(len(batch)) if i not in gone])
+            found = self.reduce(connection.from_arrow(table)).to_arrow_table()
+        place = {row: i for i, row in enumerate(found.column("row").to_pylist())}
+        decided = found.take(pa.array([place.get(row) for row in range(len(batch))], pa.int64()))
+        if self.layer:
+            schema = self.outputs()
+            batch = batch.with_columns({f.name: decided.column(f.name) for f in schema}, schema)
+        reasons = decided.column("reason").to_pylist()
+        return batch.take([row for row, reason in enumerate(reasons) if reason is None])
 
 
 class Sink(Operator):

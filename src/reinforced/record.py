@@ -51,6 +51,8 @@ class StepRecord:
     """Path of the ledger piece that lists them."""
     over: str = ""
     """For a global step, a digest of all shards' sketches that it decided over."""
+    said: str = ""
+    """For a global step with a layer, a digest of its columns in this shard: what steps that read them depend on."""
 
 
 @dataclass
@@ -81,6 +83,8 @@ class Record:
     """Rows of the shard's aligned layers."""
     kept: int = 0
     """Rows of those that every step so far has kept."""
+    retry: bool = False
+    """Whether rows that the source could not read are to be tried again."""
 
     def dump(self) -> bytes:
         """Return the record as JSON bytes."""
@@ -128,19 +132,21 @@ def status(plan: Plan, record: Record) -> Status:
     """Compare a shard's record with the plan, optimistically: a step not made yet is taken to remove nothing."""
     source = plan.source.name
     fingerprints = {source: digest([plan.identities[source], record.content])}
+    given = dict(fingerprints)  # what the steps that read a step's columns depend on
     stale: set[str] = set()
     removed: list[str] = []
     lost = {step for layer, (step, _) in plan.layers.items() if layer not in record.layers}
     done = record.steps.get(source)
-    restart = done is None or done.fingerprint != fingerprints[source] or source in lost
+    restart = record.retry or done is None or done.fingerprint != fingerprints[source] or source in lost
     if done is not None and done.removed:
         removed.append(done.removed)
     for segment in plan.segments:
         for step in segment.steps:
-            fingerprint = step_fingerprint(plan, step.name, fingerprints, removed)
-            fingerprints[step.name] = fingerprint
+            fingerprint = step_fingerprint(plan, step.name, given, removed)
+            fingerprints[step.name] = given[step.name] = fingerprint
             done = record.steps.get(step.name)
             if done is not None and done.fingerprint == fingerprint and step.name not in lost:
+                given[step.name] += done.said
                 removed.extend([done.removed] if done.removed else [])
                 continue
             stale.add(step.name)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from reinforced.layers import describe, write_layer
 from reinforced.ledger import DROPPED, FAILED, LedgerPiece
 from reinforced.operator import Global
 from reinforced.pipeline import Step
 from reinforced.plan import Plan, digest
-from reinforced.record import Record, StepRecord, record_path, removal, sketch_path, status
+from reinforced.record import LayerRecord, Record, StepCounts, StepRecord, record_path, removal, sketch_path, status
+from reinforced.rows import read_rows
 from reinforced.steps import ready
 from reinforced.storage import Storage
 
@@ -25,23 +28,58 @@ def decide(plan: Plan, step: Step, records: Mapping[str, Record]) -> bool:
     """
     fingerprints = {shard: status(plan, record).fingerprints[step.name] for shard, record in records.items()}
     over = digest([plan.identities[step.name], sorted(fingerprints.items())])
-    if all(r.steps.get(step.name) is not None and r.steps[step.name].over == over for r in records.values()):
+    layer = next((name for name, (writer, _) in plan.layers.items() if writer == step.name), None)
+    if all(_is_decided(record, step, over, layer) for record in records.values()):
         return False
     storage = Storage(plan.out)
     with tempfile.TemporaryDirectory(prefix="reinforced-") as folder:
         files = _sketches(plan, step, fingerprints, storage, Path(folder))
-        dropped = _dropped(plan, step, files, Path(folder)) if files else {}
-        for shard, record in records.items():
-            ledger = f"_runs/ledger/{plan.name}/{step.name}/{shard}.parquet"
-            piece = _judge(step, storage.read_table(files[shard], ["key", "row", "_error"]), dropped.get(shard, {}))
-            gone = removal(step.name, piece.removed_by(step.name))
-            before = record.steps.get(step.name)
-            made = StepRecord(fingerprints[shard], piece.counts[step.name], gone, ledger, over)
-            if before != made:
-                storage.write_table(ledger, piece.table())
-                record.steps[step.name] = made
-                storage.write(record_path(plan.name, shard), record.dump())
+        decisions = _decisions(plan, step, files, Path(folder))
+    for shard, record in records.items():
+        sketch = storage.read_table(files[shard], ["key", "row", "_error"]).sort_by("row")
+        made = StepRecord(fingerprints[shard], StepCounts(), over=over)
+        _commit(plan, step, layer, record, _join(sketch, decisions[shard]), made)
     return True
+
+
+def _is_decided(record: Record, step: Step, over: str, layer: str | None) -> bool:
+    done = record.steps.get(step.name)
+    return done is not None and done.over == over and (layer is None or layer in record.layers)
+
+
+def _commit(plan: Plan, step: Step, layer: str | None, record: Record, decided: pa.Table, made: StepRecord) -> None:
+    """Bring a shard's ledger piece, layer and last its record up to date with what was decided of its rows."""
+    storage = Storage(plan.out)
+    piece = _judge(step, decided)
+    made.counts, made.removed = piece.counts[step.name], removal(step.name, piece.removed_by(step.name))
+    made.ledger = f"_runs/ledger/{plan.name}/{step.name}/{record.shard}.parquet"
+    if layer is not None:
+        columns = decided.select(plan.layers[layer][1].names)
+        made.said = hashlib.blake2b(repr(columns.to_pydict()).encode(), digest_size=16).hexdigest()
+    before = record.steps.get(step.name)
+    same = before is not None and (before.said, before.fingerprint) == (made.said, made.fingerprint)
+    if layer is not None and not (same and layer in record.layers):
+        _write_layer(plan, layer, record, columns, made.fingerprint)
+    elif before == made:
+        return
+    storage.write_table(made.ledger, piece.table())
+    record.steps[step.name] = made
+    storage.write(record_path(plan.name, record.shard), record.dump())
+
+
+def _write_layer(plan: Plan, layer: str, record: Record, columns: pa.Table, fingerprint: str) -> None:
+    """Write the layer for the rows that are in `samples` now: compaction may have removed some since the sketch."""
+    storage, schema = Storage(plan.out), plan.layers[layer][1]
+    if record.layers.pop(layer, None) is not None:
+        # Were we killed below, the record must not vouch for new bytes.
+        storage.write(record_path(plan.name, record.shard), record.dump())
+    keys = read_rows(plan, record.shard, ["key"], storage).column("key").combine_chunks()
+    found = columns.take(pc.index_in(keys, columns.column("key").combine_chunks()))
+    arrays = [keys, *(found.column(f.name).combine_chunks() for f in schema if f.name != "key")]
+    metadata = describe(layer, ready(plan, plan.writer(layer)))
+    table = pa.table([a.cast(f.type) for a, f in zip(arrays, schema, strict=True)], schema.with_metadata(metadata))
+    written = write_layer(plan, layer, f"{layer}/{record.shard}.parquet", table)
+    record.layers[layer] = LayerRecord(len(keys), written.bytes, written.sha256, fingerprint)
 
 
 def _sketches(
@@ -60,38 +98,44 @@ def _sketches(
     return paths
 
 
-def _dropped(plan: Plan, step: Step, files: Mapping[str, str], folder: Path) -> dict[str, dict[int, tuple[str, float]]]:
-    """Run the reduction and return, by shard and row, the reason and score of the rows to drop."""
+def _decisions(plan: Plan, step: Step, files: Mapping[str, str], folder: Path) -> dict[str, pa.Table]:
+    """Run the reduction and return, by shard, the rows it decided on."""
     import duckdb
 
     operator: Global = ready(plan, step)
     storage = Storage(plan.out)
     names = [storage.full(f) if storage.local else str(folder / f.rpartition("/")[2]) for f in files.values()]
-    spill = folder / "spill"
-    with duckdb.connect(config={"temp_directory": str(spill)}) as connection:
+    with duckdb.connect(config={"temp_directory": str(folder / "spill")}) as connection:
         every = connection.read_parquet(names, filename=True)
         sketches = every.filter("_error IS NULL").project(
             r"regexp_extract(filename, '([^/\\]+)-[0-9a-f]+\.parquet$', 1) AS shard, * EXCLUDE (filename, _error)"
         )
         found = operator.reduce(sketches).order("shard, row").to_arrow_table()
-    columns = (found.column(name).to_pylist() for name in ("shard", "row", "reason", "score"))
-    dropped: dict[str, dict[int, tuple[str, float]]] = {}
-    for shard, row, reason, score in zip(*columns, strict=True):
-        dropped.setdefault(shard, {})[row] = (reason, score)
-    return dropped
+    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(found.column("shard")).to_pylist()}
+    decisions, start = {}, 0
+    for shard in sorted(files):
+        decisions[shard] = found.slice(start, counts.get(shard, 0))
+        start += counts.get(shard, 0)
+    return decisions
 
 
-def _judge(step: Step, sketch: pa.Table, dropped: Mapping[int, tuple[str, float]]) -> LedgerPiece:
+def _join(sketch: pa.Table, decisions: pa.Table) -> pa.Table:
+    """Return a shard's sketched rows, in order, with what was decided of them: nulls where nothing was."""
+    names = [name for name in decisions.column_names if name not in ("shard", "row")]
+    places = pc.index_in(sketch.column("row"), decisions.column("row").combine_chunks())
+    found = decisions.select(names).take(places)
+    return pa.table([*sketch.columns, *found.columns], [*sketch.column_names, *names])
+
+
+def _judge(step: Step, decided: pa.Table) -> LedgerPiece:
     """Write the step's ledger piece for a shard."""
     piece = LedgerPiece()
-    order = np.argsort(sketch.column("row").to_numpy(), kind="stable")
-    sketch = sketch.take(pa.array(order))
-    numbers = piece.enter(sketch.column("key").to_pylist())
+    numbers = piece.enter(decided.column("key").to_pylist())
     piece.count(step.name, len(numbers))
-    rows, errors = sketch.column("row").to_pylist(), sketch.column("_error").to_pylist()
-    for number, row, error in zip(numbers, rows, errors, strict=True):
+    columns = (decided.column(name).to_pylist() for name in ("_error", "reason", "score"))
+    for number, error, reason, score in zip(numbers, *columns, strict=True):
         if error is not None:
             piece.remove(number, FAILED, step.name, error)
-        elif row in dropped:
-            piece.remove(number, DROPPED, step.name, *dropped[row])
+        elif reason is not None:
+            piece.remove(number, DROPPED, step.name, reason, score)
     return piece

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.compute as pc
 
 from reinforced.comparison import HARD, Result, by_corruption, seen, spread
 from reinforced.dataset import Dataset
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 THUMBNAIL_PX = 128
 CLASSES, PER_CLASS, UNLABELLED = 12, 8, 48
 EXAMPLES, VIEWS, ANSWERS = 5, 4, 3
+PAIRS = 24
 _TINY_PX = 48
 
 
@@ -84,6 +86,7 @@ def render_report(dataset: Dataset, funnel: Mapping[str, StepCounts], evaluation
         examples=[(layer, examples(dataset, layer, names)) for layer in _reinforced_layers(dataset)],
         draws=sum(dataset.description["layers"][name]["draws"] for name in _reinforced_layers(dataset)),
         evaluation=evaluation,
+        pairs=pairs(dataset),
         deltas=deltas(evaluation) if evaluation else {},
         diagrams=diagrams(evaluation) if evaluation else [],
         corruptions=by_corruption(evaluation) if evaluation else [],
@@ -147,6 +150,23 @@ def examples(dataset: Dataset, layer: str, names: Mapping[int, str]) -> list[Exa
         views = [(_picture(s.pixels, key), _answers(s, label, names)) for s in samples]
         picture = _picture(decode(images.column("image")[row].as_py()), key)
         found.append(Example(picture, names.get(label), views))
+    return found
+
+
+def pairs(dataset: Dataset) -> list[tuple[Picture, str]]:
+    """Take the first pictures that the ledger keeps of why rows were dropped, each with the reason."""
+    found: list[tuple[Picture, str]] = []
+    for pipeline in dataset.storage.folders("_runs/ledger"):
+        for step in dataset.storage.folders(f"_runs/ledger/{pipeline}"):
+            for name in sorted(dataset.storage.listing(f"_runs/ledger/{pipeline}/{step}")):
+                table = dataset.storage.read_table(
+                    f"_runs/ledger/{pipeline}/{step}/{name}", ["key", "reason", "picture"]
+                )
+                for row in table.filter(pc.is_valid(table.column("picture"))).to_pylist():
+                    if len(found) == PAIRS:
+                        return found
+                    url = "data:image/jpeg;base64," + base64.b64encode(row["picture"]).decode()
+                    found.append((Picture(url, row["key"], False), row["reason"]))
     return found
 
 

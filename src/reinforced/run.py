@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from reinforced import compact, dataset, description, finish, shards
+from reinforced import again, compact, dataset, description, finish, shards
 from reinforced.engine import Engine, Stage, make_engine
 from reinforced.errors import RunError
 from reinforced.lease import Lease
-from reinforced.operator import Resources
+from reinforced.operator import Resources, Source
 from reinforced.plan import Plan, Segment
 from reinforced.plan import plan as make_plan
 from reinforced.record import Record, StepCounts, sketch_path, status
@@ -69,21 +69,23 @@ def run(
     engine: str = "local",
     workers: int | None = None,
     address: str | None = None,
+    retry_failed: bool = False,
     listener: Listener | None = None,
 ) -> RunResult:
     """Run a pipeline (a file, a recipe's name or a mapping) and return what it made; resumes what was begun before.
 
     engine: `local` (a pool of this machine's cores) or `ray` (this machine, or the cluster at `address`).
+    retry_failed: try rows again that the source could not read for a passing reason, such as a URL that timed out.
     Raises: RequestError before anything starts if the request is wrong; RunError if the run had to stop: what was
     committed stays, and the same call resumes it.
     """
     plan = pipeline if isinstance(pipeline, Plan) else make_plan(pipeline, overrides)
-    return _Run(plan, make_engine(engine, plan, workers, address), listener or _Silent()).run()
+    return _Run(plan, make_engine(engine, plan, workers, address), listener or _Silent(), retry_failed).run()
 
 
 class _Run:
-    def __init__(self, plan: Plan, engine: Engine, listener: Listener) -> None:
-        self.plan, self.engine, self.listener = plan, engine, listener
+    def __init__(self, plan: Plan, engine: Engine, listener: Listener, retry_failed: bool) -> None:
+        self.plan, self.engine, self.listener, self.retry_failed = plan, engine, listener, retry_failed
         self.storage = Storage(plan.out)
         self.records: dict[str, Record] = {}
         self.gone: list[Record] = []
@@ -101,10 +103,13 @@ class _Run:
             self.records, self.gone = shards.open_records(self.plan, self.storage)
             if not self.records:
                 raise RunError(f"{self.plan.source.name} found nothing to read; check its parameters")
+            if self.retry_failed:
+                again.mark_retries(self.plan, self.records.values(), self.storage)
             self._count_all()
             self._save_plan()
             description.claim(self.plan, self.storage)
             self._make()
+            self.storage.remove(again.SPOOL)
             self._finish()
             opened = dataset.open_dataset(self.plan.out)
             self._sinks(opened)
@@ -205,7 +210,16 @@ class _Run:
         raise RunError(
             f"{self.failed} of {self.rows} rows failed, more than max_failure_rate {self.plan.max_failure_rate:g} "
             f"({said}). What was done is kept: mend the cause, or go on with max_failure_rate={enough:g}"
+            f"{self._retries()}"
         )
+
+    def _retries(self) -> str:
+        """Say how many rows may do better on another try."""
+        source = self.plan.source
+        assert isinstance(source.operator, Source)
+        reasons = self.counts()[source.name].reasons
+        passing = sum(count for kind, count in reasons.items() if kind in source.operator.transient)
+        return f"; {passing} of them may do better on another try: --retry-failed" if passing else ""
 
     def _finish(self) -> None:
         description.drop_unfit(self.plan, self.records, self.storage)
@@ -268,6 +282,8 @@ def _rows(record: Record, plan: Plan) -> int:
 
 
 def _failed(record: Record, plan: Plan) -> int:
+    if record.retry:
+        return 0  # it is not known yet
     names = {plan.source.name, *(step.name for step in plan.steps)}
     return sum(step.counts.failed for name, step in record.steps.items() if name in names)
 

@@ -7,12 +7,13 @@ piece, and last the shard's record; a process that dies in between leaves the sh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 
 from reinforced import columns
+from reinforced.again import Again, begin_again
 from reinforced.batch import Batch
 from reinforced.layers import describe, draws_of, with_partners, write_layer
 from reinforced.ledger import FAILED, LedgerPiece
@@ -80,8 +81,10 @@ class _Pass:
         """Whether this pass reads the source and writes `samples`."""
         self.piece = LedgerPiece()
         self.runner = StepRunner(plan, self.piece)
+        self.again = begin_again(plan, self.record, self.storage) if self.fresh else Again()
+        self.found = self.record.copy()
         if self.restart:
-            self.record.steps, self.record.removed = {}, []
+            self.record.steps, self.record.removed, self.record.retry = {}, [], False
         self.fates = None if self.fresh else read_fates(plan, self.record, now.stale, self.storage)
         self.keys: list[str] = []
         """Keys of the rows of the shard's aligned layers."""
@@ -107,7 +110,7 @@ class _Pass:
         step = self.plan.source
         with self.runner.timed(step):
             source: Source = ready(self.plan, step)
-            table = source.read(self.record.spec)
+            table = source.resume(self.record.spec, self.again.before)
             errors = table.column("_error").to_pylist() if "_error" in table.column_names else [None] * len(table)
             batch = Batch(table.drop_columns(["_error"]) if "_error" in table.column_names else table)
             seen: set[str] = set()
@@ -116,13 +119,17 @@ class _Pass:
                 seen.add(key)
             rows = self.piece.enter(batch.keys)
             self.piece.count(step.name, len(rows))
+            fine = zip(batch.keys, rows, errors, strict=True)
+            carried = {key: row for key, row, error in fine if error is None and key in self.again.removed}
             added, unreadable = measured(batch)
             batch = batch.with_columns(added, columns.resolve(added))
-            errors = [first or second for first, second in zip(errors, unreadable, strict=True)]
+            unread = zip(batch.keys, errors, unreadable, strict=True)
+            errors = [first or (None if key in carried else second) for key, first, second in unread]
         for row, error in zip(rows, errors, strict=True):
             if error is not None:
                 self.piece.remove(row, FAILED, step.name, error)
-        good = [i for i, error in enumerate(errors) if error is None]
+        self.again.carry(self.piece, carried, self.steps)
+        good = [i for i, row in enumerate(rows) if row not in self.piece.removed]
         return batch.take(good), [rows[i] for i in good]
 
     def _reread(self) -> tuple[Batch, list[int]]:
@@ -157,7 +164,7 @@ class _Pass:
         if any(layer in self.record.layers for layer in writers):
             # What is recorded of these files ends here: were we killed below, the record must not vouch for new bytes.
             self.record.layers = {n: layer for n, layer in self.record.layers.items() if n not in writers}
-            self._save()
+            self._save(replace(self.found, layers=self.record.layers) if self.again.same else self.record)
         if self.fresh:
             self.keys = [self.piece.keys[row] for row in self.kept]
             self.positions = [-1] * len(self.piece.keys)
@@ -178,12 +185,14 @@ class _Pass:
         self._write_sketches()
         if names:
             self.storage.write_table(ledger, self.piece.table())
-            self._save()
+            self._save(self.record)
+        if self.again.before.scratch is not None:
+            self.again.before.scratch.unlink(missing_ok=True)
         for name, seconds in self.runner.seconds.items():
             self.done.seconds[name] = self.done.seconds.get(name, 0.0) + seconds
 
-    def _save(self) -> None:
-        self.storage.write(record_path(self.plan.name, self.record.shard), self.record.dump())
+    def _save(self, record: Record) -> None:
+        self.storage.write(record_path(self.plan.name, record.shard), record.dump())
 
     def _write_layer(self, layer: str) -> Written:
         step, schema = self.plan.layers[layer]

@@ -13,22 +13,24 @@ import pyarrow as pa
 from reinforced import columns
 from reinforced.batch import Batch
 from reinforced.errors import RowErrors, RunError
+from reinforced.flow import MEASURED
 from reinforced.images import ImageError, measure
 from reinforced.ledger import DROPPED, FAILED, LedgerPiece
 from reinforced.operator import Filter, Generator, Global, Operator, Transform
 from reinforced.pipeline import Step
-from reinforced.plan import MEASURED, Plan
+from reinforced.plan import Plan
 
 Result = TypeVar("Result")
 Rows = tuple[Batch, list[int]]
 """A batch and the number of each of its rows in the ledger piece."""
 
-_READY: dict[str, Operator] = {}
+_READY: dict[tuple[Any, ...], Operator] = {}
 
 
 def ready(plan: Plan, step: Step) -> Any:
     """Set an operator up once per worker process: the driver holds parameters, the worker holds state."""
-    identity = plan.identities[step.name]
+    tuning = [getattr(step.operator, name) for name in sorted(step.operator.tuning)]
+    identity = (plan.identities[step.name], *tuning)
     if identity not in _READY:
         operator = step.operator.model_copy(deep=True)
         operator.setup()
@@ -74,9 +76,12 @@ class StepRunner:
             return batch, rows
         if isinstance(operator, Filter):
             scores = result.scores if result.scores is not None else [None] * len(rows)
-            for row, reason, score in zip(rows, result.reasons, scores, strict=True):
+            pictures = result.pictures if result.pictures is not None else [None] * len(rows)
+            for row, reason, score, picture in zip(rows, result.reasons, scores, pictures, strict=True):
                 if reason is not None:
                     self.piece.remove(row, DROPPED, step.name, reason, score)
+                    if picture is not None:
+                        self.piece.show(row, picture)
             keep = [i for i, reason in enumerate(result.reasons) if reason is None]
             return batch.take(keep), [rows[i] for i in keep]
         if isinstance(operator, Generator):

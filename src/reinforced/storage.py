@@ -173,14 +173,17 @@ class Storage:
         with fs.open(f"{root}/{path}", "rb") as file:
             return pq.read_table(file, columns=wanted)
 
-    def read_rows(self, path: str, rows: range, columns: Sequence[str]) -> tuple[pa.Table, int]:
-        """Read some rows of a Parquet file, from the row groups that hold them alone, and count all its rows."""
+    def read_rows(self, path: str, parts: Sequence[tuple[range, Sequence[str]]]) -> tuple[list[pa.Table], int]:
+        """Read parts of a Parquet file, each some rows of some columns, and count all its rows.
+
+        Only the row groups that hold the rows are read.
+        """
         if self.local:
             with pa.OSFile(self.full(path)) as file:
-                return _read_rows(file, rows, columns)
+                return _read_rows(file, parts, far=False)
         fs, root = self._remote
         with fs.open(f"{root}/{path}", "rb", cache_type="none") as file:  # what fsspec reads ahead would be thrown away
-            return _read_rows(file, rows, columns)
+            return _read_rows(file, parts, far=True)
 
     def read_schema(self, path: str) -> pa.Schema:
         """Read a Parquet file's schema with its metadata, nothing else."""
@@ -207,11 +210,15 @@ class Storage:
                         (self.local / folder / name).unlink(missing_ok=True)
 
 
-def _read_rows(file: Any, rows: range, columns: Sequence[str]) -> tuple[pa.Table, int]:
-    parquet = pq.ParquetFile(file, pre_buffer=True)
-    sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+def _read_rows(file: Any, parts: Sequence[tuple[range, Sequence[str]]], far: bool) -> tuple[list[pa.Table], int]:
+    parquet = pq.ParquetFile(file, pre_buffer=far)  # one request for neighbouring columns
+    metadata = parquet.metadata
+    sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     ends = list(itertools.accumulate(sizes))
-    groups = [i for i, end in enumerate(ends) if end > rows.start and end - sizes[i] < rows.stop]
-    table = parquet.read_row_groups(groups, columns=list(columns), use_threads=False)
-    skipped = rows.start - (ends[groups[0]] - sizes[groups[0]]) if groups else 0
-    return table.slice(skipped, len(rows)), parquet.metadata.num_rows
+    tables = []
+    for rows, columns in parts:
+        groups = [i for i, end in enumerate(ends) if end > rows.start and end - sizes[i] < rows.stop]
+        table = parquet.read_row_groups(groups, columns=list(columns), use_threads=False)
+        skipped = rows.start - (ends[groups[0]] - sizes[groups[0]]) if groups else 0
+        tables.append(table.slice(skipped, len(rows)))
+    return tables, metadata.num_rows

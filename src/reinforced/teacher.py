@@ -43,6 +43,8 @@ class Loaded:
     preprocessing: Preprocessing = Preprocessing()
     features: Network | None = None
     """What it sees before it decides: prepared images to (N, dimensions), for comparing teachers; None: its answer."""
+    tokens: Network | None = None
+    """Its features of each place of the image, row by row: (N, places, width); None: it has none that it can give."""
     channels_last: bool = False
     """Whether a GPU may be given its images with the channels last in memory, which convolutions run faster on."""
 

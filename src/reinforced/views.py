@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from reinforced import counter
+from reinforced import counter, sparse
 from reinforced.augment import Augment
 from reinforced.batch import Batch
 from reinforced.images import Pixels
+from reinforced.operator import Columns
 from reinforced.reinforcement import pixel_crc
 
 _HASHED_ONE_IN = 64
@@ -67,9 +68,11 @@ class Views:
 
 
 def arrow_column(values: npt.NDArray[Any]) -> pa.Array:
-    """Return values (rows,) or (rows, n) as a column, of lists of n where there are two axes."""
-    flat = pa.array(values.reshape(-1))
-    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    """Return values (rows, ...) as a column: one value a row, or lists as long as each further axis."""
+    found = pa.array(values.reshape(-1))
+    for length in reversed(values.shape[1:]):
+        found = pa.FixedSizeListArray.from_arrays(found, length)
+    return found
 
 
 def made_ahead(make: Callable[[int], Pixels], parts: Sequence[range], threads: int = 1) -> Iterator[Pixels]:
@@ -95,3 +98,11 @@ def made_ahead(make: Callable[[int], Pixels], parts: Sequence[range], threads: i
 
 def _make_all(make: Callable[[int], Pixels], numbers: range) -> list[Pixels]:
     return [make(i) for i in numbers]
+
+
+def said(classes: sparse.Classes, shares: sparse.Shares, draws: int) -> Columns:
+    """Return the columns that hold what the teachers said of some images' draws, image by image; both (rows, top_k)."""
+    tables, places = sparse.tabulate(classes.reshape(-1, draws, classes.shape[1]))
+    table = pa.array([t if draw == 0 else None for t in tables for draw in range(draws)], pa.list_(pa.uint16()))
+    places = places.reshape(shares.shape)
+    return {"class_table": table, "class_places": arrow_column(places), "shares": arrow_column(shares)}

@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from reinforced.errors import RequestError
+from reinforced.features import by_place
 from reinforced.teacher import Loaded, Preprocessing, Teacher
 from reinforced.weight_files import read_file
 from reinforced.weights import Weights, base_name, files_of, fill
@@ -101,7 +102,11 @@ class OpenClipTeacher(Teacher):
             found: Tensor = module.encode_image(images, normalize=True)
             return found
 
-        return Loaded(logits, _preprocessing(open_clip.get_model_preprocess_cfg(module)), features)
+        def tokens(images: Tensor) -> Tensor:
+            chosen = {"image_indices": 1, "normalize_intermediates": True, "intermediates_only": True}
+            return by_place(module.forward_intermediates(images, **chosen)["image_intermediates"][-1])
+
+        return Loaded(logits, _preprocessing(open_clip.get_model_preprocess_cfg(module)), features, tokens)
 
     @property
     def _is_folder(self) -> bool:
