@@ -1,4 +1,4 @@
-"""How much of an endpoint's speed is used, how fast stored answers come back, and the same with Ray's HTTP processor."""
+"""How much of an endpoint's speed is used, how fast stored answers come back, and both against Ray's processor."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Asking(Transform):
     writes: ClassVar[tuple[str | pa.Field, ...]] = tuple(f"caption{part}" for part in PARTS)
     alone: ClassVar[bool] = True
     waits: ClassVar[bool] = True
-    tuning: ClassVar[tuple[str, ...]] = ("requests",)
+    tuning: ClassVar[frozenset[str]] = frozenset({"requests"})
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     model: Annotated[AnyModel, Field(description="The model: an `endpoint` and a `name` there, or `transformers`.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 _FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
-_TEXTS_AT_ONCE = 256
+TEXTS_AT_ONCE = 256
 _TOKENIZER_SETTINGS = {"clean", "strip_sep_token"}
 """What a model's configuration may pass to its tokenizer; another, `trust_remote_code`, would run code beside it."""
 
@@ -76,20 +77,7 @@ class OpenClipTeacher(Teacher):
         import open_clip
         import torch
 
-        weights = self.weights or (str(Path(self.open_clip) / _FOLDER_FILES[1]) if self._is_folder else None)
-        if weights is None:
-            raise RequestError(f"teacher {self.name} needs `weights`: {self.open_clip} is no folder with them")
-        place = f"local-dir:{self.open_clip}" if self._is_folder else self.open_clip
-        try:
-            settings = self._tokenizer_settings(open_clip.get_model_config(place) or {})
-            module = open_clip.create_model(place, load_weights=False, pretrained_image=False, pretrained_text=False)
-            tokenizer = open_clip.get_tokenizer(place, **settings)
-        except RequestError:
-            raise
-        except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
-            raise RequestError(f"teacher {self.name}: open_clip cannot build it: {error}") from error
-        fill(module, weights, f"open_clip's {self.name}")
-        module = module.to(device).eval()
+        module, tokenizer = self.build(device)
         with torch.inference_mode():
             classes = self._class_embeddings(module, tokenizer, device)
             scale = module.logit_scale.exp()
@@ -107,6 +95,25 @@ class OpenClipTeacher(Teacher):
             return by_place(module.forward_intermediates(images, **chosen)["image_intermediates"][-1])
 
         return Loaded(logits, _preprocessing(open_clip.get_model_preprocess_cfg(module)), features, tokens)
+
+    def build(self, device: device) -> tuple[Module, Any]:
+        """Return the model with its weights, in evaluation mode, and its tokenizer; nothing is downloaded."""
+        import open_clip
+
+        weights = self.weights or (str(Path(self.open_clip) / _FOLDER_FILES[1]) if self._is_folder else None)
+        if weights is None:
+            raise RequestError(f"teacher {self.name} needs `weights`: {self.open_clip} is no folder with them")
+        place = f"local-dir:{self.open_clip}" if self._is_folder else self.open_clip
+        try:
+            settings = self._tokenizer_settings(open_clip.get_model_config(place) or {})
+            module = open_clip.create_model(place, load_weights=False, pretrained_image=False, pretrained_text=False)
+            tokenizer = open_clip.get_tokenizer(place, **settings)
+        except RequestError:
+            raise
+        except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+            raise RequestError(f"teacher {self.name}: open_clip cannot build it: {error}") from error
+        fill(module, weights, f"open_clip's {self.name}")
+        return module.to(device).eval(), tokenizer
 
     @property
     def _is_folder(self) -> bool:
@@ -131,11 +138,7 @@ class OpenClipTeacher(Teacher):
         if lacking := [template for template in templates if "{}" not in template]:
             raise RequestError(f"teacher {self.name}: template '{lacking[0]}' has no {{}} for the class")
         prompts = [template.replace("{}", name) for name in names for template in templates]
-        parts = [
-            module.encode_text(tokenizer(prompts[start : start + _TEXTS_AT_ONCE]).to(device), normalize=True)  # type: ignore[operator]
-            for start in range(0, len(prompts), _TEXTS_AT_ONCE)
-        ]
-        means = torch.cat(parts).reshape(len(names), len(templates), -1).mean(dim=1)
+        means = encoded(module, tokenizer, prompts, device).reshape(len(names), len(templates), -1).mean(dim=1)
         return torch.nn.functional.normalize(means, dim=-1)
 
     def _lines(self, field: str) -> Lines:
@@ -149,6 +152,18 @@ class OpenClipTeacher(Teacher):
         if not isinstance(found, list) or not found or not all(isinstance(line, str) for line in found):
             raise RequestError(f"{field} '{value}' must be a list of texts, not {json.dumps(found, default=str)[:80]}")
         return tuple(found)
+
+
+def encoded(module: Module, tokenizer: Any, texts: Sequence[str], device: device, normalize: bool = True) -> Tensor:
+    """Return the embeddings of texts, (texts, dimensions), each of Euclidean length 1 if normalized."""
+    import torch
+
+    with torch.inference_mode():
+        parts = [
+            module.encode_text(tokenizer(list(texts[start : start + TEXTS_AT_ONCE])).to(device), normalize=normalize)  # type: ignore[operator]
+            for start in range(0, len(texts), TEXTS_AT_ONCE)
+        ]
+    return torch.cat(parts)
 
 
 def _preprocessing(given: dict[str, Any]) -> Preprocessing:
