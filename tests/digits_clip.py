@@ -14,14 +14,14 @@ SIDE = 8
 CONFIGURATION = {
     "model_cfg": {
         "embed_dim": 32,
-        "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 64, "head_width": 16, "patch_size": 2},
+        "vision_cfg": {"image_size": SIDE, "layers": 2, "width": 64, "head_width": 16, "patch_size": 4},
         "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
     },
     "preprocess_cfg": {"mean": [0.33, 0.33, 0.33], "std": [0.35, 0.35, 0.35], "size": SIDE},
 }
 
 
-def train(folder: Path, steps: int = 200) -> None:
+def train(folder: Path, steps: int = 120) -> None:
     """Train on the train split of `read.digits` and save the model as open_clip does."""
     import open_clip
     import torch
@@ -37,11 +37,11 @@ def train(folder: Path, steps: int = 200) -> None:
     names = torch.stack([tokenizer([template.format(name) for name in NAMES]) for template in TEMPLATES])
     target = torch.from_numpy(labels)
     learned = [weight for name, weight in model.named_parameters() if name != "token_embedding.weight"]  # 99 % of them
-    optimizer = torch.optim.AdamW(learned, lr=3e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(learned, lr=4e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for step in range(steps):
-        rows = torch.randint(len(pixels), (64,))
-        seen = model.encode_image(pixels[rows] + 0.15 * torch.randn(64, 3, SIDE, SIDE), normalize=True)
+        rows = torch.randint(len(pixels), (512,))
+        seen = model.encode_image(pixels[rows] + 0.1 * torch.randn(512, 3, SIDE, SIDE), normalize=True)
         said = model.encode_text(names[step % len(TEMPLATES)], normalize=True)
         loss = torch.nn.functional.cross_entropy(20 * seen @ said.T, target[rows])
         optimizer.zero_grad()
