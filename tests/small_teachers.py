@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
@@ -24,3 +29,19 @@ class Means(nn.Module):
         return (
             torch.where(images.amin(dim=1).amax(dim=(1, 2)) > 0.999, torch.nan, logits.T).T if self.poison else logits
         )
+
+
+def small_clip(place: Path, side_px: int) -> Any:
+    """Write a CLIP model of a few parameters into a folder, as open_clip lays it out, and return it."""
+    import open_clip
+
+    place.mkdir(parents=True)
+    vision = {"image_size": side_px, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    model = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
+    pixels = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    (place / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": pixels}))
+    torch.manual_seed(0)
+    network = open_clip.CLIP(**model).eval()
+    save_file(network.state_dict(), place / "open_clip_model.safetensors")
+    return network

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from photos import make_photos
 
@@ -50,3 +52,33 @@ def test_a_recipe_says_how_many_reinforcements_there_are() -> None:
         step = next(step.operator for step in load(recipe).steps if step.name == "reinforce")
         said = re.search(r"each with ([\d,]+) reinforcements", recipes()[recipe])
         assert said and int(said[1].replace(",", "")) == step.draws  # type: ignore[attr-defined]
+
+
+CURATED = {
+    "datacomp_basic": {"samples"},
+    "datacomp_clip": {"samples", "clip_scores"},
+    "align_like": {"samples"},
+    "metaclip_balance": {"samples", "sampling"},
+    "ssld_select": {"samples", "teacher_labels", "selected_labels"},
+    "uncurated": {"samples", "quality", "subsets"},
+}
+
+
+@pytest.mark.parametrize("recipe", CURATED)
+def test_a_recipe_of_curation_plans_once_its_files_are_there(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match=r"(pairs|pool|images)/?. does not exist"):
+        plan(recipe)
+    for name in ("pairs", "evaluation", "metaclip", "models", "teachers"):
+        (tmp_path / name).mkdir()
+    pairs = {"image": [b"", b""], "caption": ["a red bird", "a blue bird"]}
+    pyarrow.parquet.write_table(pa.table(pairs), tmp_path / "pairs/0.parquet")
+    for name in ("pool", "images"):
+        make_photos(tmp_path / name, 4)
+    (tmp_path / "evaluation/phash.txt").write_text("00ff00ff00ff00ff test/0\n")
+    (tmp_path / "metaclip/queries.json").write_text('["bird"]')
+    for name in ("models/ViT-L-14.safetensors", "teachers/resnext101_32x16d.safetensors"):
+        (tmp_path / name).write_bytes(b"weights")
+    assert set(plan(recipe).layers) == CURATED[recipe]

@@ -126,12 +126,13 @@ def execute(
 
 
 def _summarize(result: RunResult) -> None:
+    from reinforced.cascade import cheaper_orders
     from reinforced.display import funnel_table, show
     from reinforced.inspection import FunnelStep, evaluation, funnel
 
     plan, dataset = result.plan, result.dataset
     steps = [FunnelStep(plan.name, s.name, s.operator.kind, result.counts[s.name]) for s in [plan.source, *plan.steps]]
-    show([funnel_table(steps, result.seconds)])
+    show([funnel_table(steps, result.seconds), *map(str, cheaper_orders(plan.steps, result.counts, result.seconds))])
     scores = evaluation(dataset)
     if scores:
         from reinforced.comparison import student_table

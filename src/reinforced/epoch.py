@@ -66,7 +66,7 @@ class ShardEpoch:
         """The labels of the rows, -1 where there is none."""
         if "label" not in self.images.column_names:
             return [-1] * self.images.num_rows
-        return self.images.column("label").fill_null(-1).to_pylist()  # type: ignore[no-any-return]
+        return self.images.column("label").cast(pa.int64()).fill_null(-1).to_pylist()  # type: ignore[no-any-return]
 
     def image(self, row: int) -> Pixels:
         """Decode the image of one row, uint8 (h, w, 3). Raises: RequestError naming shard and key when it is none."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from reinforced.augmentation import Settings
+from reinforced.errors import RequestError
 from reinforced.label_adapters import LabelMap, LabelMetric, parse_adapter
 from reinforced.weight_files import hash_file
 
@@ -88,6 +89,9 @@ class Teacher(Settings):
         Field(description="How its classes become the dataset's labels; default: they are the labels."),
     ] = None
     weight: Annotated[float, Field(gt=0, description="Weight of its probabilities in the ensemble's mean.")] = 1.0
+    made_by: Annotated[
+        str | None, Field(description="The command that makes its files, for whoever does not have them.")
+    ] = None
     measured: Annotated[
         Measured | None, Field(description="How good it is on held-out images, for the layer's metadata.")
     ] = None
@@ -113,8 +117,16 @@ class Teacher(Settings):
         """Load the network in evaluation mode. Raises: RequestError when it cannot be loaded."""
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of its file; of several, that of their hexadecimal hashes in a row; empty without any."""
-        hashes = [hash_file(file) for file in (*self.files(), *(self.labels.files() if self.labels else ()))]
+        """Return the SHA-256 of its file; of several, that of their hexadecimal hashes in a row; empty without any.
+
+        Raises: RequestError when one is not there, with what makes it.
+        """
+        try:
+            hashes = [hash_file(file) for file in (*self.files(), *(self.labels.files() if self.labels else ()))]
+        except RequestError as error:
+            if self.made_by is None:
+                raise
+            raise RequestError(f"{error}. What makes it: {self.made_by}") from error
         if len(hashes) < 2:
             return "".join(hashes)
         return hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from reinforced.augmentation import Settings
 from reinforced.errors import RequestError
 from reinforced.forward import Floats
-from reinforced.teacher_kinds.open_clip import OpenClipTeacher, encoded
+from reinforced.teacher_kinds.open_clip import OpenClipTeacher
 from reinforced.weight_files import hash_file
 from reinforced.weights import Weights, base_name
 
@@ -69,8 +69,16 @@ class ClipEncoder(TextEncoder):
 
     def load(self, on: device) -> Encode:
         """Return what gives the embeddings before normalization."""
+        import torch
+
         module, tokenizer = self.image_side.build(on)
-        return lambda texts: encoded(module, tokenizer, texts, on, normalize=False).float().cpu().numpy()
+
+        def encode(texts: Sequence[str]) -> Floats:
+            parts = (list(texts[start : start + _AT_ONCE]) for start in range(0, len(texts), _AT_ONCE))
+            with torch.inference_mode():
+                return np.concatenate([module.encode_text(tokenizer(p).to(on)).float().cpu().numpy() for p in parts])
+
+        return encode
 
 
 class TransformersEncoder(TextEncoder):
