@@ -21,7 +21,7 @@ CONFIGURATION = {
 }
 
 
-def train(folder: Path, steps: int = 120) -> None:
+def train(folder: Path, steps: int = 300) -> None:
     """Train on the train split of `read.digits` and save the model as open_clip does."""
     import open_clip
     import torch
@@ -37,11 +37,11 @@ def train(folder: Path, steps: int = 120) -> None:
     names = torch.stack([tokenizer([template.format(name) for name in NAMES]) for template in TEMPLATES])
     target = torch.from_numpy(labels)
     learned = [weight for name, weight in model.named_parameters() if name != "token_embedding.weight"]  # 99 % of them
-    optimizer = torch.optim.AdamW(learned, lr=4e-3, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(learned, lr=3e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for step in range(steps):
-        rows = torch.randint(len(pixels), (512,))
-        seen = model.encode_image(pixels[rows] + 0.1 * torch.randn(512, 3, SIDE, SIDE), normalize=True)
+        rows = torch.randint(len(pixels), (256,))
+        seen = model.encode_image(pixels[rows] + 0.1 * torch.randn(256, 3, SIDE, SIDE), normalize=True)
         said = model.encode_text(names[step % len(TEMPLATES)], normalize=True)
         loss = torch.nn.functional.cross_entropy(20 * seen @ said.T, target[rows])
         optimizer.zero_grad()
