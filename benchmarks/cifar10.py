@@ -19,12 +19,13 @@ import yaml
 from torch import Tensor, nn
 
 import reinforced
-from reinforced import scoring, student, student_images
+from reinforced import scoring, student_images
 from reinforced.comparison import Result
 from reinforced.corruption import CORRUPTIONS
 from reinforced.counter import hash64
 from reinforced.dataset import Dataset
 from reinforced.epoch import EpochReader
+from reinforced.forward import threads
 from reinforced.images import Pixels, decode
 from reinforced.metrics import Floats
 from reinforced.models import resnet
@@ -183,7 +184,7 @@ def step_seconds(schedule: Schedule, images: int, steps: int = 20) -> float:
     learner, wanted = Student(schedule, 0), torch.full((schedule.batch_size, 10), 0.1)
     inputs = normalized(np.zeros((schedule.batch_size, 32, 32, 3), np.uint8))
     taken = []
-    with student.threads(1):
+    with threads(1):
         for _ in range(steps):
             start = time.process_time()
             learner.learn(inputs, wanted, schedule.learning_rate)

@@ -18,12 +18,13 @@ from torch.utils.data import IterableDataset, Sampler, get_worker_info
 
 from reinforced import sparse
 from reinforced.dataset import Dataset
-from reinforced.epoch import EpochReader, ShardEpoch
+from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
 from reinforced.fractal_dataset import FractalDataset
 from reinforced.loss import SoftTargetKLLoss, SparseTarget
 from reinforced.own_images import By
 from reinforced.sample import Sample
+from reinforced.shard_epoch import ShardEpoch
 
 __all__ = [
     "FractalDataset",
