@@ -24,7 +24,7 @@ def test_the_contrast_is_least_when_each_image_is_at_its_own_text() -> None:
 
 @pytest.mark.slow
 def test_both_losses_fall_on_digits_and_their_names(digits_clip: Path, tmp_path: Path) -> None:
-    step = {"op": "embed.text", "source": "label_name", "encoder": {"open_clip": str(digits_clip)}, "width": 32}
+    step = {"op": "embed.text", "source": "label_name", "model": {"open_clip": str(digits_clip)}}
     spec = {"name": "named", "out": str(tmp_path / "out"), "source": {"op": "read.digits"}, "steps": [step]}
     losses = np.array(EXAMPLE["main"](reinforced.run(spec, workers=1).path, size_px=8, steps=60, batch=32))
     first, last = losses[:5].mean(axis=0), losses[-5:].mean(axis=0)

@@ -10,13 +10,12 @@ from pydantic import Field, PrivateAttr
 
 from reinforced import columns
 from reinforced.batch import Batch
+from reinforced.clip import ClipEncoder, OpenClipModel
 from reinforced.dataset import open_dataset
-from reinforced.embedder import Embedder
 from reinforced.errors import RequestError, RowErrors
 from reinforced.forward import Floats
 from reinforced.operator import Columns, Transform
 from reinforced.plan import digest
-from reinforced.text_encoder import ClipEncoder, normalized
 
 _SCALE = 100.0
 """The factor of CLIP's cosines before a softmax, at which its training ends."""
@@ -38,12 +37,13 @@ class CaptionMatch(Transform):
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
     descriptions: Annotated[str, Field(description="A dataset of descriptions, as caption.classes makes it.")]
-    clip: Annotated[ClipEncoder, Field(description="The CLIP model: {open_clip: FOLDER}.")]
+    model: Annotated[OpenClipModel, Field(description="The CLIP model.")]
     top_k: Annotated[
         int, Field(ge=1, description="Descriptions kept for an image; fewer where its class has fewer.")
     ] = 5
+    batch_size: Annotated[int, Field(ge=1, description="Images the model is asked about at once.")] = 64
 
-    _embedder: Embedder | None = PrivateAttr(None)
+    _encoder: ClipEncoder | None = PrivateAttr(None)
     _texts: dict[str, tuple[list[str], Floats]] = PrivateAttr(default_factory=dict)
 
     def outputs(self) -> pa.Schema:
@@ -52,7 +52,7 @@ class CaptionMatch(Transform):
 
     def ingredients(self) -> dict[str, str]:
         """Return the hashes of the model and of the descriptions."""
-        return {self.clip.name: self.clip.content_hash(), "descriptions": digest(self._read())}
+        return {**self.model.hashes(), "descriptions": digest(self._read())}
 
     def _read(self) -> dict[str, list[str]]:
         """Return the descriptions of each class."""
@@ -66,25 +66,21 @@ class CaptionMatch(Transform):
 
     def setup(self) -> None:
         """Load the model and embed all descriptions."""
-        import torch
-
-        device = torch.device("cuda" if self.resources.gpus and torch.cuda.is_available() else "cpu")
         classes = self._read()
         every = [text for texts in classes.values() for text in texts]
-        vectors = normalized(self.clip.load(device)(every))
+        self._encoder = ClipEncoder(self.model, self.batch_size, self.resources)
+        vectors = self._encoder.texts(every)
         ends = np.cumsum([len(texts) for texts in classes.values()])[:-1]
         self._texts = dict(zip(classes, zip(classes.values(), np.split(vectors, ends), strict=True), strict=True))
-        cpus = max(1, int(self.resources.cpus))
-        self._embedder = Embedder(self.clip.image_side, gpus=self.resources.gpus, cpus=cpus)
 
     def transform(self, batch: Batch) -> Columns:
         """Return the best descriptions a row. Raises: RowErrors for classes without any."""
-        assert self._embedder is not None, "setup() comes first"
+        assert self._encoder is not None, "setup() comes first"
         names = batch.values("label_name")
         lacking = {i: f"no description of class: {name}" for i, name in enumerate(names) if name not in self._texts}
         if lacking:
             raise RowErrors(lacking)
-        images = normalized(self._embedder.embed(batch.pixels))
+        images = self._encoder.images(batch.pixels)
         rows = [self._best(name, image) for name, image in zip(names, images, strict=True)]
         captions, similarities, probabilities = (list(column) for column in zip(*rows, strict=True))
         return {
@@ -102,4 +98,4 @@ class CaptionMatch(Transform):
         return [texts[i] for i in best], cosines[best].tolist(), (weights / weights.sum())[best].tolist()
 
     def __getstate__(self) -> dict[Any, Any]:
-        return super().__getstate__() | {"__pydantic_private__": {"_embedder": None, "_texts": {}}}
+        return super().__getstate__() | {"__pydantic_private__": {"_encoder": None, "_texts": {}}}

@@ -1,8 +1,7 @@
-"""Embed texts: store where a text encoder puts them."""
+"""Vectors of texts."""
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,14 +11,14 @@ from pydantic import Field, PrivateAttr
 from reinforced import columns
 from reinforced.batch import Batch
 from reinforced.operator import Columns, Transform
-from reinforced.text_encoder import AnyEncoder, Encode, normalized
+from reinforced.text_encoder import Encode, TextModel, load_encoder
 from reinforced.views import arrow_column
 
 
 class EmbedText(Transform):
-    """Adds the vector of each row's text, by the text side of a CLIP model or a text model of transformers.
+    """Adds the vector of each row's text, of unit length, by the text side of a CLIP model or by a text model.
 
-    With the same CLIP model, `embed.image` stores vectors in the same space. A second column is another step with its
+    With the same CLIP model, `embed.clip` stores vectors in the same space. A second column is another step with its
     own `into` and `column`. A row without a text fails.
     """
 
@@ -29,42 +28,34 @@ class EmbedText(Transform):
     alone: ClassVar[bool] = True
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
 
-    encoder: Annotated[AnyEncoder, Field(description="The model: `open_clip` or `transformers`, a local folder.")]
+    model: Annotated[TextModel, Field(description="The model: `open_clip` or `transformers`, a local folder.")]
     source: Annotated[str, Field(pattern=r"^\w+$", description="Column with the texts.")] = "caption"
     column: Annotated[str, Field(pattern=r"^\w+$", description="Name of the column.")] = "text_embedding"
-    normalize: Annotated[bool, Field(description="Whether each vector is divided by its Euclidean length.")] = True
     store: Annotated[Literal["float16", "float32"], Field(description="Type of the stored numbers.")] = "float16"
-    width: Annotated[
-        int | None, Field(ge=1, description="Numbers in a vector; default: planning loads the model and measures.")
-    ] = None
+    batch_size: Annotated[int, Field(ge=1, description="Texts a CLIP model is asked about at once.")] = 64
 
-    _width: int | None = PrivateAttr(None)
     _encode: Encode | None = PrivateAttr(None)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave the model behind: each worker loads its own."""
+        return super().__getstate__() | {"__pydantic_private__": {"_encode": None}}
 
     def inputs(self) -> pa.Schema:
         """Return the texts."""
         return pa.schema([pa.field(self.source, pa.string())])
 
     def outputs(self) -> pa.Schema:
-        """Return the column, of fixed-size lists."""
-        if self._width is None:
-            self._width = self.width or self._load()(["a text"]).shape[1]
-        kind = pa.list_(columns.parse_type(self.store), self._width)
+        """Return the column, of fixed-size lists as long as the model's space."""
+        kind = pa.list_(columns.parse_type(self.store), self.model.dimensions())
         return pa.schema([columns.known_column("text_embedding").with_name(self.column).with_type(kind)])
 
     def ingredients(self) -> dict[str, str]:
-        """Return the hash of the model."""
-        return {self.encoder.name: self.encoder.content_hash()}
-
-    def metadata(self) -> dict[str, str]:
-        """Return the document on the model and what was stored of it."""
-        chosen = self.model_dump(mode="json", include={"source", "column", "normalize", "store"})
-        model = {"name": self.encoder.name, "sha256": self.encoder.content_hash()}
-        return {"text_embeddings": json.dumps({**chosen, "width": self._width, "encoder": model})}
+        """Return the hashes of the model's files."""
+        return self.model.hashes()
 
     def setup(self) -> None:
         """Load the model."""
-        self._encode = self._load()
+        self._encode = load_encoder(self.model, self.resources, self.batch_size)
 
     def transform(self, batch: Batch) -> Columns:
         """Return a vector a row; equal texts are encoded once."""
@@ -75,17 +66,6 @@ class EmbedText(Transform):
         different = sorted(set(texts))
         place = {text: i for i, text in enumerate(different)}
         vectors = self._encode(different)[[place[text] for text in texts]]
-        vectors = normalized(vectors) if self.normalize else vectors
-        with np.errstate(over="ignore"):
-            stored = vectors.astype(self.store)
-        if not np.isfinite(stored).all():
-            raise ValueError(f"vectors of {self.encoder.name} are NaN, infinite or too large for {self.store}")
-        return {self.column: arrow_column(stored)}
-
-    def _load(self) -> Encode:
-        import torch
-
-        return self.encoder.load(torch.device("cuda" if self.resources.gpus and torch.cuda.is_available() else "cpu"))
-
-    def __getstate__(self) -> dict[Any, Any]:
-        return super().__getstate__() | {"__pydantic_private__": {"_width": self._width, "_encode": None}}
+        if not np.isfinite(vectors).all():
+            raise ValueError(f"vectors of {self.model.name} are NaN or infinite")
+        return {self.column: arrow_column(vectors.astype(self.store))}
