@@ -7,7 +7,6 @@ import runpy
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 import reinforced
@@ -22,7 +21,6 @@ def test_the_contrast_is_least_when_each_image_is_at_its_own_text() -> None:
     assert math.isclose(wrong.item(), math.log(math.exp(5) + 3), rel_tol=1e-4)
 
 
-@pytest.mark.slow
 def test_both_losses_fall_on_digits_and_their_names(digits_clip: Path, tmp_path: Path) -> None:
     step = {"op": "embed.text", "source": "label_name", "model": {"open_clip": str(digits_clip)}}
     spec = {"name": "named", "out": str(tmp_path / "out"), "source": {"op": "read.digits"}, "steps": [step]}

@@ -95,9 +95,7 @@ def test_a_broken_image_costs_only_its_own_question(folder: Path, questions: lis
     assert second == model(folder).open(USE).ask([questions[1]])[0]
 
 
-def test_random_answers_repeat_for_a_question_and_differ_between_draws(
-    folder: Path, questions: list[Question]
-) -> None:
+def test_random_answers_repeat_for_a_question_and_differ_between_draws(folder: Path, questions: list[Question]) -> None:
     speaker = model(folder, temperature=1.5).open(USE)
     draws = [Question("0", "what is this", questions[0].image, draw) for draw in range(6)]
     said = speaker.ask(draws)

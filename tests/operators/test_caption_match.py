@@ -85,7 +85,6 @@ def rows(split: str, name: str = "number") -> tuple[pa.Table, list[int]]:
     return table.append_column("label_name", pa.array([name] * len(images))), labels.tolist()
 
 
-@pytest.mark.slow
 def test_the_description_of_the_digit_in_the_picture_comes_first(matcher: CaptionMatch) -> None:
     table, labels = rows("test")
     found = matcher.apply(Batch(table))
@@ -94,7 +93,6 @@ def test_the_description_of_the_digit_in_the_picture_comes_first(matcher: Captio
     assert all(len(texts) == len(set(texts)) == 5 for texts in found.values("captions"))
 
 
-@pytest.mark.slow
 def test_similarities_are_cosines_and_probabilities_their_softmax_in_the_class(matcher: CaptionMatch) -> None:
     table, _ = rows("calibration")
     found = matcher.model_copy(update={"top_k": 10}).apply(Batch(table.slice(0, 20)))
@@ -106,7 +104,6 @@ def test_similarities_are_cosines_and_probabilities_their_softmax_in_the_class(m
     )
 
 
-@pytest.mark.slow
 def test_an_image_of_a_class_without_descriptions_fails_alone(matcher: CaptionMatch) -> None:
     table = pa.concat_tables([rows("test")[0].slice(0, 2), rows("test", "letter")[0].slice(2, 1)])
     with pytest.raises(RowErrors) as caught:
@@ -114,7 +111,6 @@ def test_an_image_of_a_class_without_descriptions_fails_alone(matcher: CaptionMa
     assert caught.value.reasons == {2: "no description of class: letter"}
 
 
-@pytest.mark.slow
 def test_text_vectors_are_those_that_the_images_are_matched_with(matcher: CaptionMatch, digits_clip: Path) -> None:
     texts = [f"the digit {name}" for name in NAMES]
     operator = EmbedText.model_validate({"model": {"open_clip": str(digits_clip)}, "store": "float32"})
