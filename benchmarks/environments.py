@@ -13,7 +13,7 @@ from workload import cache_folder
 
 PEERS = Path(__file__).parent / "peers"
 TORCHVISION = ["torch==2.15.0", "torchvision==0.29.2"]
-"""imagededup imports both for its neural methods; the two must be of one release."""
+"""imagededup imports both for its neural methods; the two must be of one release, and readers get this project's."""
 # Data-Juicer imports aiohttp without asking for it, and torch for any operator on images; a small build does.
 REQUIREMENTS = {
     "data_juicer": ["torch==2.13.0", "py-data-juicer==1.6.1", "aiohttp", "simplejpeg"],
@@ -21,6 +21,9 @@ REQUIREMENTS = {
     "imagededup": [*TORCHVISION, "imagededup==0.3.3.post2"],
     "img2dataset": ["img2dataset==1.47.0", "setuptools<81"],
     "datatrove": ["datatrove[io,processing]==0.10.1", "pillow", "simplejpeg"],
+    "webdataset": [*TORCHVISION, "webdataset==1.0.2"],
+    "litdata": [*TORCHVISION, "litdata==0.2.76"],
+    "mosaicml_streaming": [*TORCHVISION, "mosaicml-streaming==0.13.0"],
 }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,31 +46,36 @@ def photographs(count: int) -> list[bytes]:
     return [files[i % len(files)].read_bytes() for i in range(count)]
 
 
-def reinforced_photographs(rows: int, draws: int) -> Path:
-    """Return a dataset of one shard, made on first use: the layer is laid out as a run does."""
-    folder = cache_folder() / f"reinforced-{rows}x{draws}"
+def reinforced_photographs(
+    rows: int, draws: int, augment: Mapping[str, Any] = AUGMENT, name: str = "reinforced"
+) -> Path:
+    """Return a dataset of one shard, made on first use: the layer is laid out as a run does.
+
+    name: of its folder, one for each augmentation.
+    """
+    folder = cache_folder() / f"{name}-{rows}x{draws}"
     if not (folder / "dataset.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
-        _make(Storage(str(folder)), rows, draws)
+        _make(Storage(str(folder)), rows, draws, augment)
     return folder
 
 
-def _make(storage: Storage, rows: int, draws: int) -> None:
+def _make(storage: Storage, rows: int, draws: int, augment: Mapping[str, Any]) -> None:
     images = photographs(rows)
     keys = [f"{i:06d}" for i in range(rows)]
     labels = pa.array(np.random.default_rng(1).integers(0, CLASSES, rows).astype(np.int32))
     storage.write_table("samples/00000.parquet", pa.table({"key": keys, "image": images, "label": labels}))
     options = {"row_group_size": rows_of_draws(rows, draws)} | Reinforce.parquet
-    storage.write_table("reinforced/00000.parquet", _layer(keys, images, draws), **options)
+    storage.write_table("reinforced/00000.parquet", _layer(keys, images, draws, augment), **options)
     layers = {"samples": {"draws": None}, "reinforced": {"draws": draws}}
     shards = [{"name": "00000", "rows": rows, "files": {}}]
     description = {"format": 1, "name": "photographs", "kept": rows, "layers": layers, "shards": shards}
     storage.write("dataset.json", json.dumps(description).encode())
 
 
-def _layer(keys: list[str], images: list[bytes], draws: int) -> pa.Table:
+def _layer(keys: list[str], images: list[bytes], draws: int, augment: Mapping[str, Any]) -> pa.Table:
     teacher = {"factory": "reinforced.models.mlp", "arguments": {"inputs": 3}}  # never asked
-    operator = Reinforce.model_validate({"draws": draws, "augment": AUGMENT, "teachers": [teacher]})
+    operator = Reinforce.model_validate({"draws": draws, "augment": augment, "teachers": [teacher]})
     rows, sizes = len(keys), np.array([measure(image) for image in images])
     drawn = operator.augment.parameters(0, keys, range(draws), sizes[:, 0].tolist(), sizes[:, 1].tolist())
     steps = steps_for(TOP_K, operator.precision)
@@ -81,8 +87,8 @@ def _layer(keys: list[str], images: list[bytes], draws: int) -> pa.Table:
     table = table.add_column(0, "draw", pa.array(np.repeat(np.arange(draws), rows), pa.uint16()))
     table = table.add_column(1, "row", pa.array(np.tile(np.arange(rows), draws), pa.uint32()))
     document = Reinforcement(
-        backends=backends("exact"), seed=0, draws=draws, classes=CLASSES, top_k=TOP_K, augment=operator.augment,
-        steps=steps, teachers=(),
+        backends=backends(operator.augment.backend), seed=0, draws=draws, classes=CLASSES, top_k=TOP_K,
+        augment=operator.augment, steps=steps, teachers=(),
     )  # fmt: skip
     table = table.append_column("pixel_crc", _hashes(images, drawn, draws, operator))
     return table.replace_schema_metadata({f"reinforced.{METADATA_KEY}": document.model_dump_json()})

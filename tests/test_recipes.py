@@ -43,6 +43,19 @@ def test_a_recipe_plans_once_images_and_weights_are_there(
     assert set(made.layers) == {"samples", "reinforced"}
 
 
+def test_human_free_photos_plan_once_a_table_with_attribution_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    monkeypatch.chdir(tmp_path)
+    table = pa.table({n: ["x"] for n in ("key", "author", "title", "url", "license")} | {"image": [b"x"]})
+    pa.parquet.write_table(table, "photos.parquet")
+    assert set(plan("pass_like", ["source.path=."]).layers) == {"samples", "people"}
+    pa.parquet.write_table(table.drop_columns(["author"]), "photos.parquet")
+    with pytest.raises(RequestError, match=r"filter\.license reads column 'author'"):
+        plan("pass_like", ["source.path=."])
+
+
 @pytest.mark.parametrize("recipe", REINFORCED)
 def test_a_recipe_names_networks_that_there_are(recipe: str) -> None:
     timm = pytest.importorskip("timm")
@@ -115,3 +128,41 @@ def test_the_recipe_that_matches_descriptions_plans_once_they_are_there(
         made = ["source.model.endpoint=" + server.url, "source.requests.cache=answers"]
         run("gist_classes", made, workers=1)
     assert set(plan("gist").layers) == {"samples", "captions", "short_captions"}
+
+
+def test_the_recipes_from_a_crawl_to_pairs_plan_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert set(plan("crawl_urls").layers) == {"samples"}
+    with pytest.raises(RequestError, match=r"data/crawl-urls/samples. does not exist"):
+        plan("web_to_clip")
+    for name in ("data/crawl-urls/samples", "evaluation", "models"):
+        (tmp_path / name).mkdir(parents=True)
+    listed = pa.table({"key": ["a"], "url": ["http://example.com/1.jpg"], "alt_text": ["a red bird"]})
+    pyarrow.parquet.write_table(listed, tmp_path / "data/crawl-urls/samples/00000.parquet")
+    (tmp_path / "evaluation/phash.txt").write_text("00ff00ff00ff00ff test/0\n")
+    (tmp_path / "models/ViT-B-32.safetensors").write_bytes(b"weights")
+    made = plan("web_to_clip", ["variables.evaluation=evaluation/phash.txt"])
+    assert set(made.layers) == {"samples", "quality", "perceptual_duplicates", "clip_embeddings", "clip_scores"}
+
+
+def test_the_recipe_of_reinforced_pairs_plans_once_its_files_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs").mkdir()
+    pairs = {"image": [b""], "caption": ["a red bird"], "captions": [["a bird", "it is red"]]}
+    pyarrow.parquet.write_table(pa.table(pairs), tmp_path / "pairs/0.parquet")
+    with pytest.raises(RequestError, match=r"the file .teachers/clip/.* is not there"):
+        plan("datacomp_dr")
+    (tmp_path / "teachers/clip").mkdir(parents=True)
+    for name in ("openai", "datacomp_xl"):
+        (tmp_path / f"teachers/clip/ViT-L-14.{name}.safetensors").write_bytes(b"weights")
+    made = plan("datacomp_dr")
+    assert set(made.layers) == {"samples", "reinforced_clip", "caption_embeddings"}
+    kinds = [made.layers[layer][1].field(name).type for layer, name in EMBEDDED.items()]
+    assert kinds == [pa.list_(pa.float16(), 2 * 768)] * 2
+
+
+EMBEDDED = {"reinforced_clip": "view_embedding", "caption_embeddings": "caption_embedding"}

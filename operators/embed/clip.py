@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -22,6 +24,7 @@ class EmbedClip(Transform):
     `score.aesthetic`, `dedup.semantic` and `label.cluster` read the column.
     """
 
+    version: ClassVar = 2
     layer: ClassVar = "clip_embeddings"
     reads: ClassVar = ("pixels",)
     alone: ClassVar = True
@@ -38,12 +41,19 @@ class EmbedClip(Transform):
 
     def outputs(self) -> pa.Schema:
         """Return the column, as long as the model's space."""
-        words = f"Embedding of the image by {self.model.name}, of unit length."
-        return pa.schema([columns.column("clip_embedding", f"float16[{self.model.dimensions()}]", words)])
+        kind = columns.parse_type(f"float16[{self.model.dimensions()}]")
+        return pa.schema([columns.known_column("clip_embedding").with_type(kind)])
 
     def ingredients(self) -> dict[str, str]:
         """Return the hashes of the model's files."""
         return self.model.hashes()
+
+    def metadata(self) -> dict[str, str]:
+        """Return the document on the model and its files' hashes, by name without folders."""
+        files = {Path(file).name: sha256 for file, sha256 in self.model.hashes().items()}
+        return {
+            "embeddings": json.dumps({"column": "clip_embedding", "clip": {"name": self.model.name, "files": files}})
+        }
 
     def setup(self) -> None:
         """Load the model."""

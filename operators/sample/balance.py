@@ -12,8 +12,7 @@ from pydantic import Field, PrivateAttr
 from reinforced import columns, counter
 from reinforced.batch import Batch
 from reinforced.operator import Columns, Global
-from reinforced.phrases import Phrases
-from reinforced.weight_files import read_file
+from reinforced.phrases import Phrases, read_phrases
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,11 +50,11 @@ class SampleBalance(Global):
 
     def ingredients(self) -> dict[str, str]:
         """Return the digest of a file of queries."""
-        return {"queries": f"{counter.hash64(json.dumps(self._read())):016x}"}
+        return {"queries": f"{counter.hash64(json.dumps(read_phrases(self.queries))):016x}"}
 
     def setup(self) -> None:
         """Grow the tree of the queries."""
-        self._listed = self._read()
+        self._listed = read_phrases(self.queries)
         self._phrases = Phrases(self._listed)
 
     def sketch_schema(self) -> pa.Schema:
@@ -96,9 +95,3 @@ class SampleBalance(Global):
         )
         assert found is not None
         return found
-
-    def _read(self) -> list[str]:
-        if not isinstance(self.queries, str):
-            return list(self.queries)
-        text = read_file(self.queries).decode("utf-8")
-        return [str(q) for q in json.loads(text)] if self.queries.endswith(".json") else text.splitlines()

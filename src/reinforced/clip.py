@@ -121,16 +121,17 @@ class ClipEncoder:
         import open_clip
         import torch
 
-        self._device = torch.device("cuda" if resources.gpus > 0 and torch.cuda.is_available() else "cpu")
+        self.device = torch.device("cuda" if resources.gpus > 0 and torch.cuda.is_available() else "cpu")
         self._batch_size, self._cpus = batch_size, max(1, int(resources.cpus))
-        self._module, self._tokenizer = model.build(self._device)
-        self._how = preprocessing(open_clip.get_model_preprocess_cfg(self._module))
-        loaded = Loaded(lambda images: self._module.encode_image(images, normalize=True), self._how)
-        self._forward = Forward([loaded], self._device, batch_size=batch_size, cpus=self._cpus)
+        self._module, self._tokenizer = model.build(self.device)
+        self.how = preprocessing(open_clip.get_model_preprocess_cfg(self._module))
+        self.loaded = Loaded(lambda images: self._module.encode_image(images, normalize=True), self.how)
+        self.logit_scale = float(self._module.logit_scale.detach().exp())
+        self._forward = Forward([self.loaded], self.device, batch_size=batch_size, cpus=self._cpus)
 
     def images(self, pictures: Sequence[Pixels]) -> Embeddings:
         """Embed decoded images, resized to fill the model's input and cropped at the centre: (n, d) of unit length."""
-        size, bicubic = self._how.size, self._how.interpolation == "bicubic"
+        size, bicubic = self.how.size, self.how.interpolation == "bicubic"
         assert size is not None
         batches = (
             np.stack([fit(picture, size, bicubic=bicubic) for picture in pictures[start : start + self._batch_size]])
@@ -147,7 +148,7 @@ class ClipEncoder:
             for start in range(0, len(texts), self._batch_size):
                 part = list(texts[start : start + self._batch_size])
                 padded = part + [""] * (self._batch_size - len(part))  # always the same shape, see Forward
-                tokens = self._tokenizer(padded).to(self._device)
+                tokens = self._tokenizer(padded).to(self.device)
                 found.append(self._module.encode_text(tokens, normalize=True)[: len(part)].float().cpu().numpy())
         return np.concatenate(found)
 

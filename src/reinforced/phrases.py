@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
+
+from reinforced.weight_files import read_file
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
@@ -38,6 +41,14 @@ class Phrases:
                 if "" in node:
                     numbers.add(node[""])
         return sorted(numbers)
+
+
+def read_phrases(listed: tuple[str, ...] | str) -> list[str]:
+    """Return phrases as listed; or those of a JSON list or a text file, one a line. Raises: RequestError without it."""
+    if not isinstance(listed, str):
+        return list(listed)
+    text = read_file(listed).decode("utf-8")
+    return [str(phrase) for phrase in json.loads(text)] if listed.endswith(".json") else text.splitlines()
 
 
 def _tokens(text: str) -> list[str]:

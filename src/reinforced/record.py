@@ -73,6 +73,8 @@ class Record:
     spec: ShardSpec
     content: str
     """Digest of the spec: another content of the shard at the source is another digest."""
+    relieved: str = ""
+    """Digest of the spec since rows were taken down: it stands for `content`, whose steps hold for the other rows."""
     steps: dict[str, StepRecord] = field(default_factory=dict)
     layers: dict[str, LayerRecord] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from reinforced.augmentation import Settings
 from reinforced.errors import RequestError
 from reinforced.label_adapters import LabelMap, LabelMetric, parse_adapter
-from reinforced.weight_files import hash_file
+from reinforced.weight_files import hash_files
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -122,14 +121,11 @@ class Teacher(Settings):
         Raises: RequestError when one is not there, with what makes it.
         """
         try:
-            hashes = [hash_file(file) for file in (*self.files(), *(self.labels.files() if self.labels else ()))]
+            return hash_files((*self.files(), *(self.labels.files() if self.labels else ())))
         except RequestError as error:
             if self.made_by is None:
                 raise
             raise RequestError(f"{error}. What makes it: {self.made_by}") from error
-        if len(hashes) < 2:
-            return "".join(hashes)
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def preprocessing(self, own: Preprocessing) -> Preprocessing:
         """Return a configuration's preprocessing with what the settings say in the place of what it says."""
