@@ -9,11 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from language_server import LanguageServer
 from photos import make_photos
+from small_teachers import small_clip
 
 from reinforced.errors import RequestError
 from reinforced.pipeline import load, recipes
 from reinforced.plan import plan
+from reinforced.run import run
 
 REINFORCED = ["imagenet_plus", "cifar100_plus", "flowers102_plus", "food101_plus"]
 
@@ -95,6 +98,36 @@ def test_a_recipe_of_curation_plans_once_its_files_are_there(
     for name in ("models/ViT-L-14.safetensors", "teachers/resnext101_32x16d.safetensors"):
         (tmp_path / name).write_bytes(b"weights")
     assert set(plan(recipe).layers) == CURATED[recipe]
+
+
+def test_recipes_of_captions_plan_once_images_and_the_clip_model_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("open_clip")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match=r"photos. does not exist"):
+        plan("gpt4image")
+    make_photos(tmp_path / "photos", 4)
+    with pytest.raises(RequestError, match="models/clip"):
+        plan("gpt4image")
+    small_clip(tmp_path / "models/clip", 32)
+    assert set(plan("gpt4image").layers) == {"samples", "captions", "text_embeddings"}
+    assert set(plan("gist_classes").layers) == {"samples"}
+
+
+def test_the_recipe_that_matches_descriptions_plans_once_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("open_clip")
+    monkeypatch.chdir(tmp_path)
+    make_photos(tmp_path / "photos", 4)
+    small_clip(tmp_path / "models/clip", 32)
+    with pytest.raises((RequestError, ValueError), match="data/gist-classes"):
+        plan("gist")
+    with LanguageServer() as server:
+        made = ["source.model.endpoint=" + server.url, "source.requests.cache=answers"]
+        run("gist_classes", made, workers=1)
+    assert set(plan("gist").layers) == {"samples", "captions", "short_captions"}
 
 
 def test_the_recipes_from_a_crawl_to_pairs_plan_one_after_the_other(

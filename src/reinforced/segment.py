@@ -99,7 +99,7 @@ class _Pass:
         """Do the pass and commit it."""
         batch, rows = self._read() if self.fresh else self._reread()
         most = MODEL_BATCH_PIXELS if any(step.operator.alone for step in self.steps) else BATCH_PIXELS
-        whole = any(step.operator.whole_shard for step in self.steps)
+        whole = any(step.operator.whole_shard or step.operator.waits for step in self.steps)
         for part, numbers in [(batch, rows)] if whole else batches(batch, rows, most):
             part, numbers = self._walk(part, numbers)
             if numbers:
