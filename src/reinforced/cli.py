@@ -20,7 +20,7 @@ from reinforced.errors import RequestError, RunError
 from reinforced.teachers_cli import teachers_app
 
 if TYPE_CHECKING:
-    from reinforced.run import RunResult
+    pass
 
 DONE, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -115,40 +115,14 @@ def execute(
     from reinforced.plan import plan as make_plan
     from reinforced.progress import make_progress
     from reinforced.run import run as run_plan
+    from reinforced.summary import summarize
 
     made = make_plan(pipeline, settings)
     with make_progress([step.name for step in [made.source, *made.steps]], plain) as progress:
         result = run_plan(
             made, engine=engine, workers=workers, address=address, retry_failed=retry_failed, listener=progress
         )
-    _summarize(result)
-
-
-def _summarize(result: RunResult) -> None:
-    from reinforced.cascade import cheaper_orders
-    from reinforced.display import funnel_table, show
-    from reinforced.inspection import FunnelStep, evaluation, funnel
-
-    plan, dataset = result.plan, result.dataset
-    steps = [FunnelStep(plan.name, s.name, s.operator.kind, result.counts[s.name]) for s in [plan.source, *plan.steps]]
-    show([funnel_table(steps, result.seconds), *map(str, cheaper_orders(plan.steps, result.counts, result.seconds))])
-    scores = evaluation(dataset)
-    if scores:
-        from reinforced.comparison import student_table
-
-        show([student_table(scores)])
-    made = f"{result.shards_made} of {len(dataset.shards)} shards made now"
-    show([f"{len(dataset):,} samples, {made}, {result.wall_s:.1f} s"])
-    if dataset.storage.local:
-        from reinforced.report import write_report
-
-        path = dataset.storage.local / "report.html"
-        steps = funnel(dataset)
-        many = len({step.pipeline for step in steps}) > 1
-        write_report(dataset, {s.title if many else s.step: s.counts for s in steps}, scores, path)
-        show([f"Report, to open in a browser: {path}"])
-    show([f"Look further: reinforced inspect {shlex.quote(result.path)}"])
-    print(result.path)
+    summarize(result)
 
 
 @app.command()
