@@ -127,11 +127,11 @@ def test_an_interrupted_run_is_exit_code_130_says_how_to_go_on_and_goes_on(tmp_p
     out = tmp_path / "data"
     arguments = ["run", "quickstart", f"out={out}", "source.shard_rows=50", "--plain", "--workers", "1"]
     process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not list(out.glob("_runs/records/*/*.json")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=180)
     assert process.returncode == 130, stderr
     assert stdout == ""
     said = stderr.splitlines()[-1]
