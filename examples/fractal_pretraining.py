@@ -65,19 +65,19 @@ def digits() -> tuple[Tensor, Tensor]:
     return nn.functional.interpolate(images, SIDE, mode="bilinear"), torch.from_numpy(found.target)
 
 
-def fine_tune(pretrained: nn.Sequential | None, seed: int) -> float:
-    """Train on SHOTS digits a class, chosen by the seed, and return the accuracy on all others."""
+def fine_tune(pretrained: nn.Sequential | None, seed: int, shots: int, steps: int) -> float:
+    """Train on `shots` digits a class, chosen by the seed, and return the accuracy on all others."""
     torch.manual_seed(seed)
     model = network(10)
     if pretrained:
         model[:-1].load_state_dict(pretrained[:-1].state_dict())
     images, labels = digits()
     chooser = np.random.default_rng(seed)
-    chosen = np.concatenate([chooser.choice(np.flatnonzero(labels == c), SHOTS, replace=False) for c in range(10)])
+    chosen = np.concatenate([chooser.choice(np.flatnonzero(labels == c), shots, replace=False) for c in range(10)])
     inputs, wanted = prepared(images[chosen]), labels[chosen]
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.003, STEPS)
-    for _ in range(STEPS):
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.003, steps)
+    for _ in range(steps):
         batch = torch.randint(len(inputs), (50,))
         loss = nn.functional.cross_entropy(model(inputs[batch]), wanted[batch])
         optimizer.zero_grad()
@@ -95,15 +95,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--epochs", type=int, default=PRETRAINING_EPOCHS, help=f"{INSTANCES} pictures a class each")
     parser.add_argument("--workers", type=int, default=1, help="processes that render")
+    parser.add_argument("--shots", type=int, default=SHOTS, help="digits a class to fine-tune on")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of fine-tuning")
     given = parser.parse_args()
     torch.set_num_threads(1)
     start = time.perf_counter()
     pretrained = pretrain(given.epochs, given.workers)
     print(f"pretrained in {time.perf_counter() - start:.0f} s")
     for name, weights in (("from scratch", None), ("pretrained on fractals", pretrained)):
-        scores = [fine_tune(weights, seed) for seed in range(SEEDS)]
+        scores = [fine_tune(weights, seed, given.shots, given.steps) for seed in range(SEEDS)]
         said = ", ".join(f"{score:.1%}" for score in scores)
-        print(f"{name}: {np.mean(scores):.1%} of {1797 - 10 * SHOTS:,} test digits ({said})")
+        print(f"{name}: {np.mean(scores):.1%} of {1797 - 10 * given.shots:,} test digits ({said})")
 
 
 if __name__ == "__main__":

@@ -170,7 +170,8 @@ def main() -> None:
     _, test, truth = read(given.data / "test.parquet")
     for seed in range(given.teachers):
         model = train(images[~held], labels[~held], given.epochs, seed, given.out / f"checkpoint_{seed}.pt")
-        save_file(model.state_dict(), given.out / f"teacher_{seed}.safetensors")
+        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, given.out / f"teacher_{seed}.safetensors")
         wanted, calibration = labels[held].numpy(), logits(model, images[held])
         temperature = fit_temperature(calibration, wanted)
         print(

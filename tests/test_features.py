@@ -13,6 +13,7 @@ from test_teacher_kinds import IMAGES, MAKERS, SIDE
 from reinforced.errors import RequestError
 from reinforced.features import at_layer, before_head, pooled
 from reinforced.forward import Forward, prepared
+from reinforced.models import mlp
 from reinforced.teachers import load, parse_teacher
 
 CPU = torch.device("cpu")
@@ -63,6 +64,14 @@ def test_a_named_layer_is_judged_or_the_nearest_name_suggested() -> None:
         torch.testing.assert_close(at_layer(network, network, None)(images), network(images))
     with pytest.raises(RequestError, match="no layer '33'"):
         at_layer(network, network, "33")
+
+
+def test_a_layer_is_seen_as_it_was_before_the_next_one_works_on_it_in_place() -> None:
+    network = mlp(inputs=3 * SIDE**2).eval()
+    images = torch.rand(2, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        assert at_layer(network, network, "1")(images).min() < 0
+        torch.testing.assert_close(at_layer(network, network, "1")(images), network[:2](images))
 
 
 def test_a_layer_of_an_exported_program_has_its_name_in_the_module_that_was_exported(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
-from small_teachers import Means, cnn
+from small_teachers import Means, cnn, small_clip
 
 from reinforced.errors import RequestError
 from reinforced.forward import prepared
@@ -88,15 +88,7 @@ def open_clip_teacher(folder: Path) -> tuple[Spec, Any]:
     import open_clip
 
     place = folder / "clip"
-    place.mkdir()
-    vision = {"image_size": SIDE, "layers": 1, "width": 64, "patch_size": 16}
-    text = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
-    model = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
-    pixels = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
-    (place / "open_clip_config.json").write_text(json.dumps({"model_cfg": model, "preprocess_cfg": pixels}))
-    torch.manual_seed(0)
-    network = open_clip.CLIP(**model).eval()
-    save_file(network.state_dict(), place / "open_clip_model.safetensors")
+    network = small_clip(place, SIDE)
     tokens = open_clip.SimpleTokenizer()
 
     def ask(images: torch.Tensor) -> torch.Tensor:

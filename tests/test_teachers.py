@@ -67,6 +67,14 @@ def test_answers_do_not_depend_on_what_shares_the_batch() -> None:
     assert asked.probabilities(IMAGES[:0]).shape == (0, 10)
 
 
+def test_whoever_lacks_a_teachers_weights_is_told_what_makes_them() -> None:
+    missing = CNN | {"weights": "nowhere/teacher.safetensors"}
+    with pytest.raises(RequestError, match=r"'nowhere/teacher\.safetensors' is not there: give a path.*PATH$"):
+        parse_teacher(missing).content_hash()
+    with pytest.raises(RequestError, match=r"is not there.*What makes it: python train\.py"):
+        parse_teacher(missing | {"made_by": "python train.py"}).content_hash()
+
+
 def test_the_users_thread_setting_survives() -> None:
     before = torch.get_num_threads()
     ensemble(CNN, cpus=before + 1).probabilities(IMAGES)

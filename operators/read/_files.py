@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._listing import Found
 
 MAX_FILE_BYTES = 2**31 - 1
 """Largest value of an Arrow binary column."""
@@ -67,3 +70,16 @@ def refusal(fs: Any, folder: str, path: str) -> str | None:
     if os.path.lexists(path) and os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
         return "is not a regular file"
     return None
+
+
+def cut(files: list[Found], rows: int, size: int) -> Iterator[list[Found]]:
+    """Yield runs of at most so many files and bytes, at least one file each."""
+    part: list[Found] = []
+    total = 0
+    for file in files:
+        if part and (len(part) == rows or total + file.size > size):
+            yield part
+            part, total = [], 0
+        part.append(file)
+        total += file.size
+    yield part

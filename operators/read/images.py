@@ -13,8 +13,8 @@ from reinforced.counter import hash64
 from reinforced.errors import RequestError
 from reinforced.operator import ShardSpec, Source
 
-from ._files import MAX_FILE_BYTES, read_files
-from ._listing import IMAGE_SUFFIXES, Found, list_folder, open_path, require_folder, top_of_folder
+from ._files import MAX_FILE_BYTES, cut, read_files
+from ._listing import IMAGE_SUFFIXES, list_folder, open_path, require_folder, top_of_folder
 
 
 class ReadImages(Source):
@@ -72,7 +72,7 @@ class ReadImages(Source):
         keeping = {file.name for file in files if not _claim(seen, file.name)}
         if self.shuffle:
             files.sort(key=lambda file: (hash64(file.name), file.name))
-        for part in _cut(files, self.shard_rows, self.shard_bytes):
+        for part in cut(files, self.shard_rows, self.shard_bytes):
             keep_suffix = [i for i, file in enumerate(part) if file.name in keeping]
             yield {
                 "folder": folder,
@@ -125,15 +125,3 @@ def _claim(seen: set[str], path: str) -> bool:
     first = _stem(path) not in seen
     seen.add(_stem(path) if first else path)
     return first
-
-
-def _cut(files: list[Found], rows: int, size: int) -> Iterator[list[Found]]:
-    part: list[Found] = []
-    total = 0
-    for file in files:
-        if part and (len(part) == rows or total + file.size > size):
-            yield part
-            part, total = [], 0
-        part.append(file)
-        total += file.size
-    yield part

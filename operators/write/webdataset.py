@@ -37,16 +37,22 @@ class WriteWebDataset(Sink):
     examples: ClassVar = ()
 
     path: Annotated[str, Field(min_length=1, description="Folder for the tars: a local path or an fsspec URL.")]
+    leave_out: Annotated[
+        tuple[str, ...], Field(description="Columns to leave out, such as embeddings, which are long as JSON.")
+    ] = ()
 
     def check(self, available: pa.Schema) -> None:
-        """Raise ValueError if a column's name cannot be an extension."""
+        """Raise ValueError if a column's name cannot be an extension, or one to leave out is not there."""
+        if absent := [name for name in self.leave_out if name not in available.names or name in ("key", "image")]:
+            raise ValueError(f"leave_out names {absent}: neither key nor image, but columns that are there")
         for name in _extensions(available):
             if not name or "/" in name or "\0" in name:
                 raise ValueError(f"binary column '{name}' cannot be the extension of a tar member; rename it")
-        _json_extension(available)
+        _json_extension(pa.schema([field for field in available if field.name not in self.leave_out]))
 
     def write(self, shard: str, table: pa.Table) -> list[str]:
         """Write one tar; raises ValueError if two members of a sample would have the same name."""
+        table = table.drop_columns(list(self.leave_out))
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8") as archive:
             for name, content in _members(table):

@@ -12,6 +12,7 @@ from reinforced.pipeline import Step
 from reinforced.plan import Plan
 from reinforced.record import Record, record_path, status
 from reinforced.storage import Storage
+from reinforced.tombstones import Tombstones
 
 SPOOL = "_runs/spool"
 
@@ -39,7 +40,7 @@ class Again:
                 piece.remove(rows[key], outcome, at, reason, score)
 
 
-def begin_again(plan: Plan, record: Record, storage: Storage) -> Again:
+def begin_again(plan: Plan, record: Record, storage: Storage, tombstones: Tombstones) -> Again:
     """Find what is there of a shard that is about to be read from its source, if the source has a use for it."""
     source = plan.source.operator
     assert isinstance(source, Source)
@@ -62,9 +63,9 @@ def begin_again(plan: Plan, record: Record, storage: Storage) -> Again:
         if row["outcome"] == FAILED and row["step"] == plan.source.name:
             if not (record.retry and row["reason"].partition(":")[0] in source.transient):
                 failed[row["key"]] = row["reason"]
-        elif row["outcome"] != KEPT and unchanged:
+        elif row["outcome"] != KEPT and row["step"] != plan.source.name and unchanged:
             removed[row["key"]] = (row["outcome"], row["step"], row["reason"], row["score"])
-    return Again(Before(rows, failed, removed.keys(), scratch), True, removed)
+    return Again(Before(rows, failed, removed.keys() | tombstones.keys, scratch), True, removed)
 
 
 def mark_retries(plan: Plan, records: Iterable[Record], storage: Storage) -> None:

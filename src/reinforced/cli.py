@@ -1,4 +1,4 @@
-"""The command line: `reinforced run | plan | ops | pipelines | inspect | verify | export | import | teachers`.
+"""The command line: `reinforced COMMAND`.
 
 Results go to standard output, progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 the request was
 wrong, 130 interrupted.
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from reinforced import importing
+from reinforced import importing, search_cli, takedown_cli
 from reinforced.errors import RequestError, RunError
 from reinforced.teachers_cli import teachers_app
 
@@ -31,7 +31,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
 app.add_typer(teachers_app, name="teachers")
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -126,12 +125,13 @@ def execute(
 
 
 def _summarize(result: RunResult) -> None:
+    from reinforced.cascade import cheaper_orders
     from reinforced.display import funnel_table, show
     from reinforced.inspection import FunnelStep, evaluation, funnel
 
     plan, dataset = result.plan, result.dataset
     steps = [FunnelStep(plan.name, s.name, s.operator.kind, result.counts[s.name]) for s in [plan.source, *plan.steps]]
-    show([funnel_table(steps, result.seconds)])
+    show([funnel_table(steps, result.seconds), *map(str, cheaper_orders(plan.steps, result.counts, result.seconds))])
     scores = evaluation(dataset)
     if scores:
         from reinforced.comparison import student_table
@@ -284,6 +284,8 @@ def export(
 
 
 app.command("import")(importing.command)
+app.command("takedown")(takedown_cli.command)
+app.command("search")(search_cli.command)
 
 
 def _version(asked: bool) -> None:

@@ -53,7 +53,7 @@ class ColourJitter(ViewAugmentation):
         """Change one view in the order of its row; what is not changed costs nothing."""
         for name in ORDERS[int(row["jitter_order"])]:
             if name == "hue":
-                image = _turn_hue(image, int(row["jitter_hue"]))
+                image = turn_hue(image, int(row["jitter_hue"]))
             elif (percent := int(row[f"jitter_{name}"])) != 100:
                 image = enhance(image, _FACTORS[name], percent / 100)
         return image
@@ -77,7 +77,7 @@ class Grayscale(ViewAugmentation):
         return image.convert("L").convert("RGB") if row["grayscale"] else image
 
 
-def _turn_hue(image: Image, shift: int) -> Image:
+def turn_hue(image: Image, shift: int) -> Image:
     """Add to the hue of Pillow's HSV, which counts the circle in 256 steps; 0 spares the image the conversions."""
     from PIL import Image as Pillow
 

@@ -32,7 +32,10 @@ _TYPES: dict[str, pa.DataType] = {
 
 
 def parse_type(text: str) -> pa.DataType:
-    """Turn `int32`, `list<string>` or `uint16[10]` (fixed-size list) into the Arrow type."""
+    """Turn `int32`, `list<string>`, `uint16[10]` (fixed-size list) or `struct<x: int32, y: string>` into the type."""
+    if match := re.fullmatch(r"struct<(.+)>", text):
+        members = (part.partition(":") for part in _split(match[1]))
+        return pa.struct([(name.strip(), parse_type(type.strip())) for name, _, type in members])
     if match := re.fullmatch(r"list<(.+)>", text):
         return pa.list_(parse_type(match[1]))
     if match := re.fullmatch(r"(.+)\[(\d+)\]", text):
@@ -40,6 +43,18 @@ def parse_type(text: str) -> pa.DataType:
     if text not in _TYPES:
         raise ValueError(f"column type '{text}' is unknown{nearest(text, _TYPES)}")
     return _TYPES[text]
+
+
+def _split(text: str) -> list[str]:
+    """Split at the commas that stand in no angle brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += {"<": 1, ">": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def column(name: str, type: str | pa.DataType, description: str, unit: str | None = None) -> pa.Field:

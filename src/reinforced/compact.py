@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from reinforced import columns
-from reinforced.layers import draws_of, with_partners, write_layer
+from reinforced.layers import draws_of, kept_rows, write_layer
 from reinforced.ledger import KEPT
-from reinforced.mixing import PARTNER
 from reinforced.plan import Plan
 from reinforced.record import LayerRecord, Record, record_path
 from reinforced.rows import read_fates, read_rows
@@ -48,13 +47,7 @@ def _compact(plan: Plan, record: Record, alive: np.ndarray[tuple[int], np.dtype[
         before = record.layers[layer]
         table = storage.read_table(f"{layer}/{record.shard}.parquet")
         draws = draws_of(plan, layer)
-        table = table.filter(pa.array(np.tile(alive, draws or 1)))
-        if draws is not None:
-            row = pa.array(np.tile(np.arange(kept), draws), pa.uint32())
-            place = table.schema.get_field_index("row")
-            table = table.set_column(place, table.schema.field(place), row)
-            if PARTNER in table.column_names:
-                table = with_partners(table, np.cumsum(alive) - 1)
+        table = kept_rows(table, alive, draws)
         written = write_layer(plan, layer, f"{aside}/{layer}.parquet", table)
         layers[layer] = LayerRecord(kept, written.bytes, written.sha256, before.fingerprint)
     removed = [step.removed for step in record.steps.values() if step.removed]

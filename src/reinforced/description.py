@@ -119,7 +119,7 @@ def write_description(plan: Plan, records: Mapping[str, Record], run_id: str, st
         "shards": shards,
         "lineage": [*before.get("lineage", []), run | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}],
     }
-    description["kept"] = _count_kept(description, storage)
+    description["kept"] = count_kept(description, storage)
     storage.write(FILE, json.dumps(description, indent=1).encode())
 
 
@@ -133,7 +133,8 @@ def _layer_info(plan: Plan, layer: str) -> dict[str, Any]:
     return {"pipeline": plan.name, "step": step, "schema": version, "draws": draws_of(plan, layer) if step else None}
 
 
-def _count_kept(description: Mapping[str, Any], storage: Storage) -> int:
+def count_kept(description: Mapping[str, Any], storage: Storage) -> int:
+    """Count the rows that no verdict has removed."""
     opened = Dataset(storage, {**description, "kept": 0})
     masks = ((shard.rows, opened.kept(shard.name)) for shard in opened.shards)
     return sum(rows if mask is None else int(mask.true_count) for rows, mask in masks)

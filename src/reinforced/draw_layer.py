@@ -35,7 +35,7 @@ class DrawLayer:
             if self.mixes and rows is not None and rows.false_count:
                 for draw in range(self.reinforcement.draws):
                     self._partners(
-                        shard, _numpy(self.tables(shard, [(draw, [PARTNER])])[0].column(PARTNER), self.where)
+                        shard, as_numpy(self.tables(shard, [(draw, [PARTNER])])[0].column(PARTNER), self.where)
                     )
 
     def read(self, shard: int, draw: int) -> tuple[Parameters, sparse.SparseProbabilities]:
@@ -50,7 +50,7 @@ class DrawLayer:
         ]
         made, tables = self.tables(shard, parts)
         where = f"{self.where}, shard {self.dataset.shards[shard].name}"
-        parameters = {name: _numpy(made.column(name), where) for name in made.column_names}
+        parameters = {name: as_numpy(made.column(name), where) for name in made.column_names}
         if self.mixes:
             parameters[PARTNER] = self._partners(shard, parameters[PARTNER])
         count = made.num_rows
@@ -99,7 +99,8 @@ def _looked_up(tables: pa.ChunkedArray, places: npt.NDArray[Any], where: str) ->
     return classes
 
 
-def _numpy(column: pa.ChunkedArray, where: str) -> npt.NDArray[Any]:
+def as_numpy(column: pa.ChunkedArray, where: str) -> npt.NDArray[Any]:
+    """Return a column as an array, fixed-size lists as its rows. Raises: RequestError when a value is missing."""
     if column.null_count:
         raise RequestError(f"{where}: {column.null_count} images that were kept have no reinforcement; run it again")
     array = column.combine_chunks()

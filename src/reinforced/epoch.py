@@ -7,24 +7,22 @@ window; both depend on (seed, epoch) alone.
 
 from __future__ import annotations
 
-import functools
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from reinforced import counter, sparse
-from reinforced.augmentation import Parameters
 from reinforced.dataset import Dataset, open_dataset
 from reinforced.draw_layer import DrawLayer
 from reinforced.errors import RequestError
-from reinforced.images import ImageError, Pixels, decode
 from reinforced.own_images import By, open_images
 from reinforced.reinforcement import Reinforcement, pixel_crc
-from reinforced.sample import Batch, Sample, stack
+from reinforced.sample import Batch, Sample
+from reinforced.shard_epoch import ShardEpoch, gathered
 
 Positions = npt.NDArray[np.int64]
 
@@ -33,63 +31,6 @@ _CHECKED = 4
 
 class PixelMismatchError(RequestError):
     """Replaying a reinforcement does not give the pixels that the teachers saw."""
-
-
-@dataclass(frozen=True)
-class ShardEpoch:
-    """The kept rows of one shard with one draw of their reinforcements."""
-
-    name: str
-    images: pa.Table
-    parameters: Parameters
-    targets: sparse.SparseProbabilities
-    reinforcement: Reinforcement
-    originals: frozenset[int] = frozenset()
-    """Rows that are given as they are, with their label."""
-
-    @property
-    def bytes(self) -> int:
-        """How much memory the encoded images take."""
-        return int(self.images.nbytes)
-
-    def sample(self, row: int, image: Pixels | None = None) -> Sample:
-        """Decode (unless its image is given) and augment one row.
-
-        Raises: RequestError naming shard and key when the image is not what it was.
-        """
-        pixels = self.view(row, self.image(row) if image is None else image)
-        targets = self.targets
-        return Sample(pixels, targets.classes[row], targets.probabilities[row], targets.tail[row], self.labels[row])
-
-    @functools.cached_property
-    def labels(self) -> list[int]:
-        """The labels of the rows, -1 where there is none."""
-        if "label" not in self.images.column_names:
-            return [-1] * self.images.num_rows
-        return self.images.column("label").fill_null(-1).to_pylist()  # type: ignore[no-any-return]
-
-    def image(self, row: int) -> Pixels:
-        """Decode the image of one row, uint8 (h, w, 3). Raises: RequestError naming shard and key when it is none."""
-        try:
-            return decode(self.images.column("image")[row].as_py() or b"")
-        except ImageError as error:
-            raise self._changed(row, error) from error
-
-    def view(self, row: int, image: Pixels) -> Pixels:
-        """Augment the decoded image of one row, and mix it with its partner's view where it has one."""
-        if row in self.originals:
-            return self.reinforcement.augment.plain(image)
-        try:
-            return self.reinforcement.augment.view(lambda i: image if i == row else self.image(i), self.parameters, row)
-        except ImageError as error:
-            raise self._changed(row, error) from error
-
-    def row(self, row: int) -> dict[str, Any]:
-        """Return the parameters of one row."""
-        return {name: values[row] for name, values in self.parameters.items()}
-
-    def _changed(self, row: int, error: ImageError) -> RequestError:
-        return RequestError(f"shard {self.name}, sample {self.images.column('key')[row].as_py()}: {error}")
 
 
 class EpochReader:
@@ -176,17 +117,16 @@ class EpochReader:
 
     def batches(self, epoch: int, batch_size: int, *, part: int = 0, parts: int = 1) -> Iterator[Batch]:
         """Yield the samples of a part of an epoch in batches; the last may be smaller."""
-        waiting: list[Sample] = []
-        for sample in self.samples(epoch, part=part, parts=parts):
-            waiting.append(sample)
-            if len(waiting) == batch_size:
-                yield stack(waiting)
-                waiting = []
-        if waiting:
-            yield stack(waiting)
+        first, last = len(self) * part // parts, len(self) * (part + 1) // parts
+        places = self._places(epoch, first, last, 0)
+        while waiting := list(itertools.islice(places, batch_size)):
+            yield gathered(waiting)
 
     def span(self, epoch: int, first: int, last: int, start: int = 0) -> Iterator[Sample]:
         """Yield the samples from `first` to `last` of an epoch, shuffled within windows counted from `first`."""
+        return (shard.sample(row) for shard, row in self._places(epoch, first, last, start))
+
+    def _places(self, epoch: int, first: int, last: int, start: int) -> Iterator[tuple[ShardEpoch, int]]:
         loaded: dict[int, ShardEpoch] = {}
         begun = start // self.window * self.window
         skipped = start - begun
@@ -194,7 +134,7 @@ class EpochReader:
             needed = np.unique(shards).tolist()
             loaded = {s: loaded[s] if s in loaded else self.load(s, epoch) for s in needed}
             for shard, row in zip(shards[skipped:].tolist(), rows[skipped:].tolist(), strict=True):
-                yield loaded[shard].sample(row)
+                yield loaded[shard], row
             skipped = 0
 
     def order(self, epoch: int, first: int, last: int) -> Iterator[tuple[Positions, Positions]]:

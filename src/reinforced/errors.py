@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class RequestError(ValueError):
     """The request is wrong and nothing was started: says who, what it got, what is allowed and what to do (exit 2)."""
+
+
+class RowErrors(ValueError):  # noqa: N818  # many rows' errors at once
+    """Some rows of a batch are at fault, and it is known which: row of the batch to its reason, for the ledger."""
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        super().__init__("; ".join(reasons.values()))
+        self.reasons = dict(reasons)
 
 
 class RunError(RuntimeError):

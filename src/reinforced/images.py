@@ -108,6 +108,18 @@ def decode(data: bytes) -> Pixels:
     return _decode_jpeg(data, "RGB", 0) if data[:3] == _JPEG else _decode_with_pillow(data)
 
 
+def decode_rgba(data: bytes) -> Pixels:
+    """Decode an encoded image to upright pixels with their opacity, uint8 (height, width, 4), 255 where it has none.
+
+    Raises: ImageError with the reason.
+    """
+    image = open_image(data)
+    try:
+        return _upright(np.array(image.convert("RGBA")), _orientation(data, image))
+    except Exception as error:
+        raise ImageError(_reason(error)) from error
+
+
 def decode_luma(data: bytes, min_side_px: int) -> Pixels:
     """Decode an encoded image to its upright luma (ITU-R BT.601), for what looks at coarse structure only.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from inspect import isabstract
 from typing import Any
 
 from pydantic import BaseModel
@@ -30,7 +31,7 @@ def pipeline_schema() -> Schema:
     definitions: dict[str, Schema] = together["$defs"]
     place = {model: references[model, "validation"]["$ref"].rpartition("/")[2] for model in models}
     for model in models:
-        if kinds := [kind for kind in model.__subclasses__() if kind in place]:
+        if isabstract(model) and (kinds := [kind for kind in model.__subclasses__() if kind in place]):
             definitions[place[model]] = {"anyOf": [{"$ref": f"#/$defs/{place[kind]}"} for kind in kinds]}
     for definition in definitions.values():
         _allow_interpolation(definition)

@@ -8,12 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from reinforced.memory import row_bytes
 from reinforced.mixing import PARTNER
 from reinforced.operator import Operator, Transform
 from reinforced.plan import FORMAT, Plan
 from reinforced.storage import Storage, Written
 
 ROWS_PER_GROUP = 1024
+GROUP_BYTES = 1 << 20
+"""Of a row group of several draws, before it is encoded."""
 
 
 def draws_of(plan: Plan, layer: str) -> int | None:
@@ -31,13 +34,25 @@ def with_partners(draws: pa.Table, homes: npt.NDArray[np.int64]) -> pa.Table:
     return draws.set_column(place, draws.schema.field(place), found)
 
 
-def rows_of_draws(samples: int, draws: int) -> int:
+def kept_rows(table: pa.Table, alive: npt.NDArray[np.bool_], draws: int | None) -> pa.Table:
+    """Return a layer's table without some rows of its shard; in a layer of draws the others are numbered anew."""
+    table = table.filter(pa.array(np.tile(alive, draws or 1)))
+    if draws is None:
+        return table
+    row = pa.array(np.tile(np.arange(int(alive.sum())), draws), pa.uint32())
+    place = table.schema.get_field_index("row")
+    table = table.set_column(place, table.schema.field(place), row)
+    return with_partners(table, np.cumsum(alive) - 1) if PARTNER in table.column_names else table
+
+
+def rows_of_draws(samples: int, draws: int, row_bytes: int = 0) -> int:
     """Return the rows of a row group in a layer of draws: whole draws, few; docs/format.md has the measurements.
 
     A reader of one draw decodes its row group and parses a footer that grows with the number of row groups: of many
-    draws, more go into one.
+    draws, more go into one, but not of rows so wide that decoding them costs more than the footer.
     """
-    return max(1, samples) * max(1, 4 * ROWS_PER_GROUP // max(1, samples), math.isqrt(draws) // 2)
+    most = GROUP_BYTES // max(1, samples * row_bytes)
+    return max(1, samples) * max(1, min(most, max(4 * ROWS_PER_GROUP // max(1, samples), math.isqrt(draws) // 2)))
 
 
 def describe(layer: str, operator: Operator) -> dict[str, str]:
@@ -51,6 +66,6 @@ def write_layer(plan: Plan, layer: str, path: str, table: pa.Table) -> Written:
     operator = plan.writer(layer).operator
     group = ROWS_PER_GROUP
     if draws := draws_of(plan, layer):
-        group = rows_of_draws(table.num_rows // draws, draws)
+        group = rows_of_draws(table.num_rows // draws, draws, row_bytes(table.schema))
     options = {"row_group_size": group} | operator.parquet
     return Storage(plan.out).write_table(path, table, **options)

@@ -21,6 +21,7 @@ class LedgerPiece:
         self.keys: list[str] = []
         self.removed: dict[int, tuple[str, str, str, float | None]] = {}
         self.counts: dict[str, StepCounts] = {}
+        self._refused: set[int] = set()
         self._pictures: dict[int, bytes] = {}
         self._parent_step: dict[int, str] = {}
         self._made: dict[int, int] = {}
@@ -56,14 +57,20 @@ class LedgerPiece:
         kind = reason.partition(":")[0]
         counts.reasons[kind] = counts.reasons.get(kind, 0) + 1
 
+    def refuse(self, row: int, step: str, reason: str) -> None:
+        """Take a row out at the source because it was taken down: what is made of the others does not depend on it."""
+        self.remove(row, DROPPED, step, reason)
+        self._refused.add(row)
+
     def made(self, row: int, step: str, rows: int) -> None:
         """Say that a generator made so many rows out of this one."""
         self._made[row] = rows
         self.counts[step].made += rows
 
     def removed_by(self, step: str) -> list[tuple[str, str]]:
-        """Return key and reason of the rows that a step removed, in row order."""
-        return [(self.keys[row], reason) for row, (_, by, reason, _) in sorted(self.removed.items()) if by == step]
+        """Return key and reason of the rows that a step removed, in row order, but for those that were taken down."""
+        removed = sorted((row, fate) for row, fate in self.removed.items() if row not in self._refused)
+        return [(self.keys[row], reason) for row, (_, by, reason, _) in removed if by == step]
 
     def table(self) -> pa.Table:
         """Return the piece as a table with the columns of `schemas/ledger.yaml`."""

@@ -18,12 +18,13 @@ from torch.utils.data import IterableDataset, Sampler, get_worker_info
 
 from reinforced import sparse
 from reinforced.dataset import Dataset
-from reinforced.epoch import EpochReader, ShardEpoch
+from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
 from reinforced.fractal_dataset import FractalDataset
 from reinforced.loss import SoftTargetKLLoss, SparseTarget
 from reinforced.own_images import By
 from reinforced.sample import Sample
+from reinforced.shard_epoch import ShardEpoch
 
 __all__ = [
     "FractalDataset",
@@ -70,7 +71,7 @@ class ReinforcedDataset(MapDataset[Item]):
         own: Any = {"originals": originals, "images": images, "images_by": images_by}
         self.reader = EpochReader(path, layer=layer, seed=seed, **own)
         self.targets, self.cache_bytes = targets, cache_bytes
-        self._epoch = _shared_number()
+        self._epoch = shared_number()
         self._ends = np.cumsum(self.reader.counts)
         self._shards: dict[int, tuple[int, ShardEpoch]] = {}
         """Shards in memory, each with the epoch it is at; the one used last is the last."""
@@ -112,7 +113,7 @@ class ShardSampler(Sampler[int]):
 
     def __init__(self, dataset: ReinforcedDataset, rank: int | None = None, world_size: int | None = None) -> None:
         self.dataset = dataset
-        self.rank, self.world_size = _rank(rank, world_size)
+        self.rank, self.world_size = ranks(rank, world_size)
 
     def __len__(self) -> int:
         return len(self.dataset) // self.world_size
@@ -157,8 +158,8 @@ class ReinforcedStream(IterableDataset[Item]):
         own: Any = {"originals": originals, "images": images, "images_by": images_by}
         self.reader = EpochReader(path, layer=layer, seed=seed, shuffle=shuffle, window=window, **own)
         self.targets = targets
-        self.rank, self.world_size = _rank(rank, world_size)
-        self._epoch = _shared_number()
+        self.rank, self.world_size = ranks(rank, world_size)
+        self._epoch = shared_number()
         self._turn = 0
         """Which part the first worker has."""
         self._done: list[int] = []
@@ -230,7 +231,7 @@ class ReinforcedStream(IterableDataset[Item]):
         return start + len(self) * part // parts, start + len(self) * (part + 1) // parts
 
 
-def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
+def ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Return rank and number of ranks as given, else those of `torch.distributed`."""
     grouped = torch.distributed.is_available() and torch.distributed.is_initialized()
     world_size = world_size or (torch.distributed.get_world_size() if grouped else 1)
@@ -240,7 +241,7 @@ def _rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     return rank, world_size
 
 
-def _shared_number() -> Tensor:
+def shared_number() -> Tensor:
     """Return a number that workers see change."""
     return cast(Tensor, torch.zeros((), dtype=torch.int64).share_memory_())  # type: ignore[no-untyped-call]
 

@@ -48,6 +48,9 @@ class Operator(BaseModel):
     """Parameters that decide how fast and how patiently, not what: to change them makes no layer again."""
     alone: ClassVar[bool] = False
     """Whether it runs in a segment of its own: a model's last bits may depend on which rows share its batch."""
+    waits: ClassVar[bool] = False
+    """Whether it mostly waits for others, as for a network: it gets all rows of a shard at once, images not decoded,
+    so that it need not wait for the slowest of a few; it must be `alone`."""
     examples: ClassVar[tuple[dict[str, Any], ...]] = ({},)
     """Parameters it runs with offline, on any images: for the docs and the contract test; () if there are none."""
 

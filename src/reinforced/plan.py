@@ -94,7 +94,7 @@ def plan(pipeline: Pipeline | str | Path | Mapping[str, Any], overrides: Sequenc
         name=spec.name,
         out=spec.out,
         source=source,
-        segments=_segments(loaded.steps),
+        segments=_segments(source.operator, loaded.steps),
         sinks=tuple(loaded.sinks),
         in_place=in_place,
         compact=spec.compact if spec.compact is not None else not in_place,
@@ -127,10 +127,13 @@ def digest(value: Any) -> str:
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def _segments(steps: Sequence[Step]) -> tuple[Segment, ...]:
-    """Group steps: the first segment always exists (it reads the source); global and lone steps stand by themselves."""
-    groups: list[tuple[list[Step], Resources]] = [([], Resources())]
-    closed = False
+def _segments(source: Operator, steps: Sequence[Step]) -> tuple[Segment, ...]:
+    """Group steps: the first segment always exists (it reads the source); global and lone steps stand by themselves.
+
+    The source takes the resources of the steps that share its segment; one that is alone has its own.
+    """
+    groups: list[tuple[list[Step], Resources]] = [([], source.resources if source.alone else Resources())]
+    closed = source.alone
     for step in steps:
         alone = isinstance(step.operator, Global) or step.operator.alone or step.operator.whole_shard
         members, resources = groups[-1]

@@ -85,6 +85,8 @@ class Record:
     """Rows of those that every step so far has kept."""
     retry: bool = False
     """Whether rows that the source could not read are to be tried again."""
+    relieved: str = ""
+    """Digest of the spec since rows were taken down: it stands for `content`, whose steps hold for the other rows."""
 
     def dump(self) -> bytes:
         """Return the record as JSON bytes."""

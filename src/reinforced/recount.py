@@ -41,6 +41,9 @@ class Recount:
     removed: dict[str, Removal] = field(default_factory=dict)
     arrived: dict[str, set[str]] = field(default_factory=dict)
     """Keys that came to each step, for steps that a pass of their own has run."""
+    counts: dict[str, StepCounts] = field(default_factory=dict)
+    removals: dict[str, str] = field(default_factory=dict)
+    """For each step the digest of the rows that it removed."""
 
 
 def recount(pipeline: str, kinds: Mapping[str, str], record: Record, storage: Storage) -> Recount:
@@ -98,11 +101,15 @@ class _Counter:
         made = sum(row.made or 0 for row in arrived) if step in self.generators else 0
         kept = len(arrived) - len(gone)
         counted = StepCounts(len(arrived), kept, outcomes[DROPPED], outcomes[FAILED], made, dict(reasons))
+        self.result.counts[step] = counted
+        # What was taken down is the one thing that a source drops; the steps after it do not depend on that.
+        lasting = [row for row in gone if step != self.steps[0] or row.outcome != DROPPED]
+        self.result.removals[step] = removal(step, ((row.key, row.reason) for row in lasting))
         for name, value in vars(counted).items():
             said = getattr(done.counts, name)
             if said != value:
                 self._say(self.where, f"step {step}: {name} is {said}, the ledger ({done.ledger}) counts {value}")
-        if removal(step, ((row.key, row.reason) for row in gone)) != done.removed:
+        if self.result.removals[step] != done.removed:
             self._say(done.ledger, f"step {step}: the removed rows or their reasons are not those of {self.where}")
         children = sum(row.parent_step == step for row in self.pieces[done.ledger])
         if step in self.generators and children != made:

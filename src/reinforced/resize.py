@@ -34,3 +34,16 @@ def resize(pixels: Pixels, size: tuple[int, int], backend: Backend) -> Image:
     picture = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(picture, size[::-1], mode="bilinear", antialias=True)
     return Image.fromarray(np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy()))
+
+
+def fit(pixels: Pixels, size: tuple[int, int], *, bicubic: bool = False) -> Pixels:
+    """Resize a picture, uint8 (h, w, 3), so that it just covers (width, height) px, and crop it at the centre."""
+    from PIL import Image
+
+    height, width = pixels.shape[:2]
+    scale = max(size[0] / width, size[1] / height)
+    box_width, box_height = size[0] / scale, size[1] / scale
+    left, top = (width - box_width) / 2, (height - box_height) / 2
+    filtered = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    box = (max(left, 0), max(top, 0), min(left + box_width, width), min(top + box_height, height))
+    return np.array(Image.fromarray(pixels).resize(size, filtered, box))

@@ -43,7 +43,7 @@ def read_fates(plan: Plan, record: Record, stale: frozenset[str], storage: Stora
     removed_at = np.full(len(keys), ALIVE, np.int64)
     row_of = {key: i for i, key in enumerate(keys)}
     if plan.in_place:
-        for i in removed_by_others(plan, record.shard, storage):
+        for i in removed_by_others(plan.name, record.shard, storage):
             removed_at[i] = -1
     current = {
         name: step.ledger
@@ -58,14 +58,14 @@ def read_fates(plan: Plan, record: Record, stale: frozenset[str], storage: Stora
     return Fates(removed_at, places)
 
 
-def removed_by_others(plan: Plan, shard: str, storage: Storage) -> list[int]:
-    """Return the rows of an existing dataset's shard that other pipelines have removed."""
+def removed_by_others(pipeline: str, shard: str, storage: Storage) -> list[int]:
+    """Return the rows of an existing dataset's shard that other pipelines than this one have removed."""
     path = f"verdicts/{shard}.parquet"
     if not storage.exists(path):
         return []
     table = storage.read_table(path, ["pipeline", "outcome"])
     fates = zip(table.column("pipeline").to_pylist(), table.column("outcome").to_pylist(), strict=True)
-    return [i for i, (pipeline, outcome) in enumerate(fates) if outcome != KEPT and pipeline != plan.name]
+    return [i for i, (remover, outcome) in enumerate(fates) if outcome != KEPT and remover != pipeline]
 
 
 def read_rows(plan: Plan, shard: str, columns: Sequence[str], storage: Storage) -> pa.Table:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from reinforced import again, compact, dataset, description, finish, shards
+from reinforced import again, compact, dataset, description, finish, shards, takedown
 from reinforced.engine import Engine, Stage, make_engine
 from reinforced.errors import RunError
 from reinforced.lease import Lease
@@ -98,6 +98,7 @@ class _Run:
         start = time.perf_counter()
         description.refuse_other(self.plan, self.storage)
         with self.engine, Lease(self.storage):
+            takedown.settle(self.storage)
             if not self.plan.in_place:
                 compact.recover(self.plan.name, self.storage)
             self.records, self.gone = shards.open_records(self.plan, self.storage)

@@ -25,6 +25,7 @@ from reinforced.record import LayerRecord, Record, Status, StepRecord, record_pa
 from reinforced.rows import BATCH_PIXELS, MODEL_BATCH_PIXELS, batches, read_fates, read_rows
 from reinforced.steps import StepRunner, measured, ready
 from reinforced.storage import Storage, Written
+from reinforced.tombstones import tombstones_of
 
 
 @dataclass
@@ -81,7 +82,8 @@ class _Pass:
         """Whether this pass reads the source and writes `samples`."""
         self.piece = LedgerPiece()
         self.runner = StepRunner(plan, self.piece)
-        self.again = begin_again(plan, self.record, self.storage) if self.fresh else Again()
+        self.tombstones = tombstones_of(plan)
+        self.again = begin_again(plan, self.record, self.storage, self.tombstones) if self.fresh else Again()
         self.found = self.record.copy()
         if self.restart:
             self.record.steps, self.record.removed, self.record.retry = {}, [], False
@@ -97,7 +99,7 @@ class _Pass:
         """Do the pass and commit it."""
         batch, rows = self._read() if self.fresh else self._reread()
         most = MODEL_BATCH_PIXELS if any(step.operator.alone for step in self.steps) else BATCH_PIXELS
-        whole = any(step.operator.whole_shard for step in self.steps)
+        whole = any(step.operator.whole_shard or step.operator.waits for step in self.steps)
         for part, numbers in [(batch, rows)] if whole else batches(batch, rows, most):
             part, numbers = self._walk(part, numbers)
             if numbers:
@@ -125,10 +127,13 @@ class _Pass:
             batch = batch.with_columns(added, columns.resolve(added))
             unread = zip(batch.keys, errors, unreadable, strict=True)
             errors = [first or (None if key in carried else second) for key, first, second in unread]
-        for row, error in zip(rows, errors, strict=True):
-            if error is not None:
+        refused = self.tombstones.refused(batch.table)
+        for row, error, taken_down in zip(rows, errors, refused, strict=True):
+            if taken_down is not None:
+                self.piece.refuse(row, step.name, taken_down)
+            elif error is not None:
                 self.piece.remove(row, FAILED, step.name, error)
-        self.again.carry(self.piece, carried, self.steps)
+        self.again.carry(self.piece, {k: r for k, r in carried.items() if r not in self.piece.removed}, self.steps)
         good = [i for i, row in enumerate(rows) if row not in self.piece.removed]
         return batch.take(good), [rows[i] for i in good]
 

@@ -28,13 +28,15 @@ def open_records(plan: Plan, storage: Storage) -> tuple[dict[str, Record], list[
         if plan.in_place:
             mine = {*plan.layers, "verdicts"}
             spec["layers"] = {layer: sha for layer, sha in spec["layers"].items() if layer not in mine}
-            spec["removed"] = digest(removed_by_others(plan, name, storage))
+            spec["removed"] = digest(removed_by_others(plan.name, name, storage))
         content = digest(spec)
         record = found.get(name, Record(name, spec, content))
         lost = {n for n, r in record.layers.items() if n in sizes and sizes[n].get(f"{name}.parquet") != r.bytes}
         for layer in lost:
             del record.layers[layer]
-        record.spec, record.content = spec, content
+        record.spec = spec
+        if content != record.relieved:
+            record.content, record.relieved = content, ""
         records[name] = record
     return records, [found[name] for name in found.keys() - records.keys()]
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from reinforced import columns
 from reinforced.batch import Batch
+from reinforced.errors import RowErrors, RunError
 from reinforced.flow import MEASURED
 from reinforced.images import ImageError, measure
 from reinforced.ledger import DROPPED, FAILED, LedgerPiece
@@ -135,10 +136,15 @@ class StepRunner:
 def guarded(call: Callable[[Batch], Result], batch: Batch) -> tuple[Result | Any, list[int], dict[int, str]]:
     """Call an operator on a batch; if it raises, find the rows at fault and call it on the others.
 
+    An operator that knows the rows at fault raises RowErrors; one that finds that the run must stop raises RunError.
     Returns: the result, the rows it is of, and the error of each other row.
     """
     try:
         return call(batch), list(range(len(batch))), {}
+    except RunError:
+        raise
+    except RowErrors as error:
+        errors = error.reasons
     except Exception as error:  # whatever a row does to an operator costs that row, not the run
         errors = _culprits(call, batch, list(range(len(batch))), error)
     good = [i for i in range(len(batch)) if i not in errors]

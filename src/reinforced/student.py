@@ -9,8 +9,7 @@ teachers stored for that very view (Faghri et al. 2023, *Reinforce Data, Multipl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from reinforced.comparison import Result
 from reinforced.errors import RequestError, nearest
+from reinforced.forward import threads
 from reinforced.images import Pixels
 from reinforced.metrics import Floats
 from reinforced.scoring import HeldOut, score
@@ -177,16 +177,3 @@ def _factory(name: str) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise RequestError(f"student '{name}' cannot be imported: {error}") from error
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute on so many threads inside."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

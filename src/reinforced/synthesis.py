@@ -19,6 +19,7 @@ from reinforced.operator import ShardSpec, Source
 from reinforced.stream import Stream, streams
 
 JPEG_QUALITY = 95
+Encoding = Literal["jpeg", "png"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Synthesis(Source):
     instances: Annotated[int, Field(ge=1, le=1_000_000, description="Pictures of each class.")] = 10
     size_px: Annotated[int, Field(ge=16, le=2048, description="Width and height of a picture.")] = 256
     encoding: Annotated[
-        Literal["jpeg", "png"],
+        Encoding,
         Field(description="How pictures are stored: JPEG of quality 95 with halved chroma, or PNG, exact but "
               "100 times slower."),
     ] = "jpeg"  # fmt: skip
@@ -93,8 +94,13 @@ class Synthesis(Source):
 
     def encode(self, pixels: Pixels) -> bytes:
         """Return a picture as it is stored."""
-        if self.encoding == "png":
-            return encode_png(pixels)
-        if pixels.ndim == 2:
-            return bytes(simplejpeg.encode_jpeg(pixels[..., None], JPEG_QUALITY, "GRAY"))
-        return bytes(simplejpeg.encode_jpeg(pixels, JPEG_QUALITY, "RGB", "420"))
+        return encode(pixels, self.encoding)
+
+
+def encode(pixels: Pixels, encoding: Encoding) -> bytes:
+    """Encode uint8 pixels, (height, width) grey or (height, width, 3) RGB."""
+    if encoding == "png":
+        return encode_png(pixels)
+    if pixels.ndim == 2:
+        return bytes(simplejpeg.encode_jpeg(pixels[..., None], JPEG_QUALITY, "GRAY"))
+    return bytes(simplejpeg.encode_jpeg(pixels, JPEG_QUALITY, "RGB", "420"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from reinforced.augmentation import Settings
+from reinforced.errors import RequestError
 from reinforced.label_adapters import LabelMap, LabelMetric, parse_adapter
-from reinforced.weight_files import hash_file
+from reinforced.weight_files import hash_files
 
 if TYPE_CHECKING:
     from torch import Tensor, device
@@ -43,6 +43,8 @@ class Loaded:
     preprocessing: Preprocessing = Preprocessing()
     features: Network | None = None
     """What it sees before it decides: prepared images to (N, dimensions), for comparing teachers; None: its answer."""
+    tokens: Network | None = None
+    """Its features of each place of the image, row by row: (N, places, width); None: it has none that it can give."""
     channels_last: bool = False
     """Whether a GPU may be given its images with the channels last in memory, which convolutions run faster on."""
 
@@ -86,6 +88,9 @@ class Teacher(Settings):
         Field(description="How its classes become the dataset's labels; default: they are the labels."),
     ] = None
     weight: Annotated[float, Field(gt=0, description="Weight of its probabilities in the ensemble's mean.")] = 1.0
+    made_by: Annotated[
+        str | None, Field(description="The command that makes its files, for whoever does not have them.")
+    ] = None
     measured: Annotated[
         Measured | None, Field(description="How good it is on held-out images, for the layer's metadata.")
     ] = None
@@ -111,11 +116,16 @@ class Teacher(Settings):
         """Load the network in evaluation mode. Raises: RequestError when it cannot be loaded."""
 
     def content_hash(self) -> str:
-        """Return the SHA-256 of its file; of several, that of their hexadecimal hashes in a row; empty without any."""
-        hashes = [hash_file(file) for file in (*self.files(), *(self.labels.files() if self.labels else ()))]
-        if len(hashes) < 2:
-            return "".join(hashes)
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+        """Return the SHA-256 of its file; of several, that of their hexadecimal hashes in a row; empty without any.
+
+        Raises: RequestError when one is not there, with what makes it.
+        """
+        try:
+            return hash_files((*self.files(), *(self.labels.files() if self.labels else ())))
+        except RequestError as error:
+            if self.made_by is None:
+                raise
+            raise RequestError(f"{error}. What makes it: {self.made_by}") from error
 
     def preprocessing(self, own: Preprocessing) -> Preprocessing:
         """Return a configuration's preprocessing with what the settings say in the place of what it says."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reinforced import compact, lease
+from reinforced import compact, lease, removal, tombstones
 from reinforced.dataset import FILE, Dataset, Shard, open_dataset
 from reinforced.inspection import pipelines
 from reinforced.ledger import KEPT
@@ -20,7 +20,7 @@ from reinforced.record import Record, read_records, record_path
 from reinforced.recount import Recount, Removal, recount
 from reinforced.storage import TEMPORARY, Storage
 
-BESIDE = {FILE, "report.html", "evaluation.json", "README.md"}
+BESIDE = {FILE, tombstones.FILE, "report.html", "evaluation.json", "README.md"}
 """Files that may lie beside the layers."""
 
 
@@ -151,7 +151,8 @@ class _Check:
             may_lack = {key for gone in removed for key in gone}
             base = set(found.base) if pipeline == builder else here
             for step, arrived in found.arrived.items():
-                for key in sorted((base - arrived - may_lack) | (arrived - base))[:1]:
+                # What a pipeline in place has removed stays in samples, unless it was taken down.
+                for key in sorted((base - arrived - may_lack) | (arrived - base - found.removed.keys()))[:1]:
                     yield f"_runs/ledger/{pipeline}: shard {shard}: key '{key}' and step {step} have missed each other"
         everything = {key: gone for found in removed for key, gone in found.items()}
         if builder in counts:
@@ -165,7 +166,11 @@ class _Check:
             yield from _judge(f"verdicts/{shard}.parquet", row, removed)
 
     def _leftovers(self) -> Iterator[str]:
-        """Look for files that do not belong, and for what a killed run left."""
+        """Look for files that do not belong, for what a killed run left, and for what was taken down."""
+        if not tombstones.read_tombstones(self.storage).applied:
+            yield f"{tombstones.FILE}: lists rows that may still be there; run the takedown or any pipeline again"
+        for shard in self.storage.folders(removal.ASIDE):
+            yield f"{removal.ASIDE}/{shard}: is an unfinished takedown; run it or any pipeline again"
         for shard in self.storage.folders(compact.ASIDE):
             yield f"{compact.ASIDE}/{shard}: is an unfinished compaction; run the pipeline again to finish it"
         if self.storage.exists(lease.FILE):

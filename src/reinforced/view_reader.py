@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from reinforced.dataset import Dataset, open_dataset
-from reinforced.epoch import EpochReader, ShardEpoch
+from reinforced.epoch import EpochReader
 from reinforced.errors import RequestError
 from reinforced.reinforcement import Reinforcement
 from reinforced.sample import Sample
+from reinforced.shard_epoch import ShardEpoch
 
 
 class View(NamedTuple):

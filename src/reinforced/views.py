@@ -68,9 +68,11 @@ class Views:
 
 
 def arrow_column(values: npt.NDArray[Any]) -> pa.Array:
-    """Return values (rows,) or (rows, n) as a column, of lists of n where there are two axes."""
-    flat = pa.array(values.reshape(-1))
-    return flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    """Return values (rows, ...) as a column: one value a row, or lists as long as each further axis."""
+    found = pa.array(values.reshape(-1))
+    for length in reversed(values.shape[1:]):
+        found = pa.FixedSizeListArray.from_arrays(found, length)
+    return found
 
 
 def made_ahead(make: Callable[[int], Pixels], parts: Sequence[range], threads: int = 1) -> Iterator[Pixels]:

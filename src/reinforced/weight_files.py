@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from typing import IO, TYPE_CHECKING, cast
@@ -55,6 +55,12 @@ def hash_file(reference: str) -> str:
         while piece := file.read(_PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def hash_files(references: Sequence[str]) -> str:
+    """Return the SHA-256 of a file; of several, that of their hexadecimal hashes in a row; empty for none."""
+    hashes = [hash_file(reference) for reference in references]
+    return "".join(hashes) if len(hashes) < 2 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def read_state(reference: str) -> dict[str, Tensor]:

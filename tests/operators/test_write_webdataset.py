@@ -208,3 +208,13 @@ def test_columns_that_no_member_can_be_called_are_refused_before_the_run(tmp_pat
     with pytest.raises(ValueError, match=r"image and column would both be 'k.png'"):
         sink.write("0", pa.table({"key": ["k"], "image": [IMAGES["png"]], "png": [b"x"]}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_that_are_left_out_are_in_no_member_and_an_unknown_one_is_refused(tmp_path):
+    table = pa.table({"key": ["a"], "image": [IMAGES["png"]], "caption": ["x"], "embedding": [[0.5]], "raw": [b"y"]})
+    sink = WriteWebDataset(path=str(tmp_path), leave_out=["embedding", "raw"])
+    sink.check(table.schema)
+    sink.write("00000", table)
+    assert members(tmp_path / "00000.tar") == {"a.png": IMAGES["png"], "a.json": b'{"caption": "x"}'}
+    with pytest.raises(ValueError, match=r"leave_out names \['image', 'other'\]"):
+        WriteWebDataset(path=str(tmp_path), leave_out=["image", "other"]).check(table.schema)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from reinforced.errors import RequestError
-from reinforced.features import at_layer
+from reinforced.features import at_layer, tokens_at_layer
 from reinforced.teacher import Loaded, Teacher
 from reinforced.weights import Weights, base_name, files_of, fill, name_of
 
@@ -26,7 +26,8 @@ class FactoryTeacher(Teacher):
         Weights | None, Field(description="Its weights: a safetensors file, a soup or task vectors.")
     ] = None
     features: Annotated[
-        str | None, Field(description="Layer whose output `teachers probe` judges it by; default: its answer.")
+        str | None,
+        Field(description="Layer whose output `teachers probe` and `embed.image` take; default: its answer."),
     ] = None
 
     @property
@@ -48,7 +49,8 @@ class FactoryTeacher(Teacher):
         if self.weights is not None:
             fill(module, self.weights, self.factory)
         module = module.to(device).eval()
-        return Loaded(module, features=at_layer(module, module, self.features))
+        layer = (module, module, self.features)
+        return Loaded(module, features=at_layer(*layer), tokens=tokens_at_layer(*layer))
 
     def _function(self) -> Any:
         module, _, name = self.factory.rpartition(".")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from reinforced.errors import RequestError
-from reinforced.features import pooled
+from reinforced.features import by_place, pooled
 from reinforced.teacher import Loaded, Preprocessing, Teacher
 from reinforced.weight_files import read_file
 from reinforced.weights import base_name
@@ -27,7 +27,7 @@ class OnnxTeacher(Teacher):
     onnx: Annotated[str, Field(description="The .onnx file: a path, an fsspec URL, or package:path.")]
     output: Annotated[str | None, Field(description="Name of the output with the logits; default: the first.")] = None
     features: Annotated[
-        str | None, Field(description="Output that `teachers probe` judges it by; default: the one with the logits.")
+        str | None, Field(description="Output that `teachers probe` and `embed.image` take; default: the logits.")
     ] = None
 
     @property
@@ -69,9 +69,14 @@ class OnnxTeacher(Teacher):
         def features(images: Tensor) -> Tensor:
             return pooled(network(images, self.features or output))
 
+        def tokens(images: Tensor) -> Tensor:
+            return by_place(network(images, self.features or output))
+
         height, width = source.shape[2:]
         fixed = isinstance(height, int) and isinstance(width, int)
-        return Loaded(network, Preprocessing(size=(width, height) if fixed else None), features)
+        return Loaded(
+            network, Preprocessing(size=(width, height) if fixed else None), features, tokens if self.features else None
+        )
 
     def _ends(self, session: Any) -> tuple[Any, str]:
         """Return the input and the output's name. Raises: RequestError when they are not as they must be."""

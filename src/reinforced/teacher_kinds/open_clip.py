@@ -3,43 +3,33 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from pydantic import Field, field_validator
 
+from reinforced.clip import OpenClipModel, preprocessing
 from reinforced.errors import RequestError
-from reinforced.teacher import Loaded, Preprocessing, Teacher
+from reinforced.features import by_place
+from reinforced.teacher import Loaded, Teacher
 from reinforced.weight_files import read_file
-from reinforced.weights import Weights, base_name, files_of, fill
 
 if TYPE_CHECKING:
     from torch import Tensor, device
     from torch.nn import Module
 
-_FOLDER_FILES = ("open_clip_config.json", "open_clip_model.safetensors")
 _TEXTS_AT_ONCE = 256
-_TOKENIZER_SETTINGS = {"clean", "strip_sep_token"}
-"""What a model's configuration may pass to its tokenizer; another, `trust_remote_code`, would run code beside it."""
 
 Lines = tuple[str, ...]
 
 
-class OpenClipTeacher(Teacher):
+class OpenClipTeacher(OpenClipModel, Teacher):
     """A CLIP model that classifies by comparing an image with texts about each class, with no training at all.
 
     A class is the mean of its prompts' normalized embeddings, normalized again; its logit is the scaled cosine to the
     image's (Radford et al. 2021, *Learning Transferable Visual Models From Natural Language Supervision*).
     """
 
-    open_clip: Annotated[
-        str, Field(description="The architecture's name, or a local folder with open_clip_config.json and its weights.")
-    ]
-    weights: Annotated[
-        Weights | None,
-        Field(description="Its weights: a file, a soup or task vectors; default: the folder's safetensors file."),
-    ] = None
     class_names: Annotated[
         Lines | str,
         Field(description="The classes in words, in the order of their labels, or a YAML or JSON file of them."),
@@ -56,39 +46,16 @@ class OpenClipTeacher(Teacher):
             raise ValueError("must not be empty")
         return value
 
-    @property
-    def name(self) -> str:
-        """The architecture's or the folder's name."""
-        return base_name(self.open_clip)
-
     def files(self) -> tuple[str, ...]:
         """Return the model's files, and those of class names and templates if they are in files."""
-        place, model = Path(self.open_clip), list(files_of(self.weights))
-        if self._is_folder:
-            text = {path.name for path in place.iterdir() if path.suffix in (".json", ".txt", ".model")}
-            names = [*sorted(text | {_FOLDER_FILES[0]}), *([] if self.weights else _FOLDER_FILES[1:])]
-            model = [*(str(place / name) for name in names), *model]
-        return (*model, *(lines for lines in (self.class_names, self.templates) if isinstance(lines, str)))
+        return (*super().files(), *(lines for lines in (self.class_names, self.templates) if isinstance(lines, str)))
 
     def load(self, device: device) -> Loaded:
         """Build the model, nothing is downloaded, load its weights, and embed the prompts of every class."""
         import open_clip
         import torch
 
-        weights = self.weights or (str(Path(self.open_clip) / _FOLDER_FILES[1]) if self._is_folder else None)
-        if weights is None:
-            raise RequestError(f"teacher {self.name} needs `weights`: {self.open_clip} is no folder with them")
-        place = f"local-dir:{self.open_clip}" if self._is_folder else self.open_clip
-        try:
-            settings = self._tokenizer_settings(open_clip.get_model_config(place) or {})
-            module = open_clip.create_model(place, load_weights=False, pretrained_image=False, pretrained_text=False)
-            tokenizer = open_clip.get_tokenizer(place, **settings)
-        except RequestError:
-            raise
-        except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
-            raise RequestError(f"teacher {self.name}: open_clip cannot build it: {error}") from error
-        fill(module, weights, f"open_clip's {self.name}")
-        module = module.to(device).eval()
+        module, tokenizer = self.build(device)
         with torch.inference_mode():
             classes = self._class_embeddings(module, tokenizer, device)
             scale = module.logit_scale.exp()
@@ -101,23 +68,11 @@ class OpenClipTeacher(Teacher):
             found: Tensor = module.encode_image(images, normalize=True)
             return found
 
-        return Loaded(logits, _preprocessing(open_clip.get_model_preprocess_cfg(module)), features)
+        def tokens(images: Tensor) -> Tensor:
+            chosen = {"image_indices": 1, "normalize_intermediates": True, "intermediates_only": True}
+            return by_place(module.forward_intermediates(images, **chosen)["image_intermediates"][-1])
 
-    @property
-    def _is_folder(self) -> bool:
-        return Path(self.open_clip).is_dir()
-
-    def _tokenizer_settings(self, config: dict[str, Any]) -> dict[str, bool]:
-        """Return what its tokenizer must be told. Raises: RequestError when the text side is not in local files."""
-        text = config.get("text_cfg", {})
-        if text.get("hf_model_name") or (text.get("hf_tokenizer_name") and not self._is_folder):
-            raise RequestError(
-                f"teacher {self.name}: its text model or tokenizer lies on a hub, and nothing is downloaded: give a "
-                "local folder with the tokenizer's files, of a model whose text side is open_clip's own"
-            )
-        if refused := sorted(set(text.get("tokenizer_kwargs", {})) - _TOKENIZER_SETTINGS):
-            raise RequestError(f"teacher {self.name}: its configuration passes {refused} to the tokenizer")
-        return {"trust_remote_code": False} if text.get("hf_tokenizer_name") else {}
+        return Loaded(logits, preprocessing(open_clip.get_model_preprocess_cfg(module)), features, tokens)
 
     def _class_embeddings(self, module: Module, tokenizer: Any, device: device) -> Tensor:
         import torch
@@ -144,14 +99,3 @@ class OpenClipTeacher(Teacher):
         if not isinstance(found, list) or not found or not all(isinstance(line, str) for line in found):
             raise RequestError(f"{field} '{value}' must be a list of texts, not {json.dumps(found, default=str)[:80]}")
         return tuple(found)
-
-
-def _preprocessing(given: dict[str, Any]) -> Preprocessing:
-    size = given["size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    return Preprocessing(
-        size=(width, height),
-        interpolation="bicubic" if given["interpolation"] == "bicubic" else "bilinear",
-        mean=tuple(given["mean"]),
-        std=tuple(given["std"]),
-    )

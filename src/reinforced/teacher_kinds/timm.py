@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from reinforced.errors import RequestError, nearest
-from reinforced.features import pooled
+from reinforced.features import by_place, pooled
 from reinforced.teacher import Loaded, Preprocessing, Teacher
 from reinforced.weights import Weights, files_of, fill
 
@@ -60,4 +60,11 @@ class TimmTeacher(Teacher):
         def features(images: Tensor) -> Tensor:
             return pooled(module.forward_head(module.forward_features(images), pre_logits=True))  # type: ignore[operator]
 
-        return Loaded(module, preprocessing, features, channels_last=True)
+        def tokens(images: Tensor) -> Tensor:
+            seen = module.forward_features(images)  # type: ignore[operator]
+            if seen.ndim == 3:
+                return by_place(seen)[:, getattr(module, "num_prefix_tokens", 0) :]  # not the class token before
+            last = getattr(module, "output_fmt", "NCHW") == "NHWC"
+            return by_place(seen.permute(0, 3, 1, 2) if last else seen)
+
+        return Loaded(module, preprocessing, features, tokens, channels_last=True)

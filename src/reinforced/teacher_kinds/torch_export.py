@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from reinforced.errors import RequestError
-from reinforced.features import at_layer
+from reinforced.features import at_layer, tokens_at_layer
 from reinforced.teacher import Loaded, Teacher
 from reinforced.weight_files import read_file, weights_only
 from reinforced.weights import base_name
@@ -22,7 +22,8 @@ class TorchExportTeacher(Teacher):
 
     torch_export: Annotated[str, Field(description="The .pt2 file: a path, an fsspec URL, or package:path.")]
     features: Annotated[
-        str | None, Field(description="Layer whose output `teachers probe` judges it by; default: its answer.")
+        str | None,
+        Field(description="Layer whose output `teachers probe` and `embed.image` take; default: its answer."),
     ] = None
 
     @property
@@ -52,4 +53,5 @@ class TorchExportTeacher(Teacher):
         if self.features is None:
             return Loaded(network, features=network)
         layered = torch.export.unflatten(program)
-        return Loaded(network, features=at_layer(layered, layered, self.features))
+        layer = (layered, layered, self.features)
+        return Loaded(network, features=at_layer(*layer), tokens=tokens_at_layer(*layer))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from reinforced.errors import RequestError
-from reinforced.features import before_head
+from reinforced.features import before_head, by_place
 from reinforced.teacher import Loaded, Preprocessing, Teacher
 from reinforced.weight_files import read_file
 from reinforced.weights import base_name
@@ -70,7 +70,14 @@ class TransformersTeacher(Teacher):
             found: Tensor = network(pixel_values=images).logits
             return found
 
-        return Loaded(logits, self._preprocessing(), before_head(network, logits))
+        def tokens(images: Tensor) -> Tensor:
+            seen = by_place(network.base_model(pixel_values=images).last_hidden_state)
+            patch = getattr(network.config, "patch_size", None)
+            if not isinstance(patch, int):
+                return seen
+            return seen[:, -(images.shape[2] // patch) * (images.shape[3] // patch) :]  # not the class token before
+
+        return Loaded(logits, self._preprocessing(), before_head(network, logits), tokens)
 
     def _preprocessing(self) -> Preprocessing:
         path = Path(self.transformers) / _PREPROCESSOR
