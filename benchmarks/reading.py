@@ -56,7 +56,7 @@ def reading(names: list[str], clock: str, rounds: int) -> list[Metric]:
     for name, value in speed.items():
         compared = best if name in OURS else None
         ratio = value / compared if compared else None
-        metrics.append(Metric(f"read_{name}", value, "images/s", compared, ratio, DECODERS[name]))
+        metrics.append(Metric(f"read_{name} ({DECODERS[name]})", value, "images/s", compared, ratio))
     return metrics
 
 
