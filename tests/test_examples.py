@@ -28,17 +28,20 @@ def trained(name: str, folder: Path, steps: int, **chosen: Any) -> tuple[float, 
     return float(np.mean(losses[:5])), float(np.mean(losses[-5:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masks", ["simmim", "sit"])
 def test_hidden_patches_are_painted_better(masks: str, tmp_path: Path) -> None:
     before, after = trained("simmim", tmp_path, 30, masks=masks)
     assert after < 0.8 * before
 
 
+@pytest.mark.slow
 def test_the_right_patch_is_picked_more_often(tmp_path: Path) -> None:
     before, after = trained("selfie", tmp_path, 40)
     assert after < 0.9 * before
 
 
+@pytest.mark.slow
 def test_clusters_of_crops_are_predicted_better_than_by_chance(tmp_path: Path) -> None:
     before, after = trained("swav", tmp_path, 30)
     assert after < min(before, np.log(example("swav")["PROTOTYPES"]))
@@ -49,11 +52,13 @@ def test_cells_of_the_same_place_grow_alike(tmp_path: Path) -> None:
     assert after < before - 0.1
 
 
+@pytest.mark.slow
 def test_classes_above_the_threshold_are_learned_from_masked_views(tmp_path: Path) -> None:
     before, after = trained("multi_label", tmp_path, 40)
     assert after < 0.9 * before
 
 
+@pytest.mark.slow
 def test_a_student_points_where_its_teacher_does(tmp_path: Path) -> None:
     before, after = trained("teacher_features", tmp_path, 30)
     assert after < 0.7 * before

@@ -117,6 +117,7 @@ def test_layers_without_the_image_are_those_of_a_run_that_never_let_it_in(photos
     assert {name: step.counts for name, step in told.items()} == {name: s.counts for name, s in expected.items()}
 
 
+@pytest.mark.slow
 def test_a_crash_at_every_single_change_to_the_disk_is_mended(dataset: Path, photos: Path) -> None:
     named = [some_key(dataset), keys(dataset)[-2]]
     whole = dataset.parent / "whole"
