@@ -54,7 +54,7 @@ def test_the_layer_says_whose_the_embeddings_are(asked: list[dict[str, Any]]) ->
     assert [teacher["name"] for teacher in document["teachers"]] == ["clip16", "clip32"]
     assert [teacher["sha256"] for teacher in document["teachers"]] == list(operator.ingredients().values())
     network, _ = OpenClipModel(**asked[0]).build(torch.device("cpu"))
-    assert document["teachers"][0]["logit_scale"] == pytest.approx(float(network.logit_scale.exp()))
+    assert document["teachers"][0]["logit_scale"] == pytest.approx(float(network.logit_scale.detach().exp()))
     views = Reinforcement.parse(operator.metadata(), "here")
     assert (views.seed, views.draws, views.classes) == (7, 3, 0) and views.backends
 
