@@ -35,6 +35,7 @@ def verify(path: str) -> list[str]:
 class _Check:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset, self.storage = dataset, dataset.storage
+        self.tombstones = tombstones.read_tombstones(self.storage)
         self.layers: dict[str, dict[str, Any]] = dataset.description["layers"]
         self.keys: dict[str, list[str]] = {}
         """Keys of the rows of each shard's samples."""
@@ -152,7 +153,8 @@ class _Check:
             base = set(found.base) if pipeline == builder else here
             for step, arrived in found.arrived.items():
                 # What a pipeline in place has removed stays in samples, unless it was taken down.
-                for key in sorted((base - arrived - may_lack) | (arrived - base - found.removed.keys()))[:1]:
+                may_be_gone = found.removed.keys() if self.tombstones.listed else set()
+                for key in sorted((base - arrived - may_lack) | (arrived - base - may_be_gone))[:1]:
                     yield f"_runs/ledger/{pipeline}: shard {shard}: key '{key}' and step {step} have missed each other"
         everything = {key: gone for found in removed for key, gone in found.items()}
         if builder in counts:
@@ -167,7 +169,7 @@ class _Check:
 
     def _leftovers(self) -> Iterator[str]:
         """Look for files that do not belong, for what a killed run left, and for what was taken down."""
-        if not tombstones.read_tombstones(self.storage).applied:
+        if not self.tombstones.applied:
             yield f"{tombstones.FILE}: lists rows that may still be there; run the takedown or any pipeline again"
         for shard in self.storage.folders(removal.ASIDE):
             yield f"{removal.ASIDE}/{shard}: is an unfinished takedown; run it or any pipeline again"
